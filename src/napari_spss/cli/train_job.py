@@ -93,39 +93,20 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class TrainJob:
-    """A run that can start.
+    """A run that can start."""
 
-    Parameters
-    ----------
-    out : Path
-        Folder of the run.
-    stack, annotations, settings, masks
-        What to learn from, and how.
-    on_start : callable
-        Records what goes in; called once the data have proved usable.
-    has_checkpoint : bool
-        Whether to go on from the checkpoint in ``out``.
-    start_from : Model or None
-        Whose weights to begin with, with a budget of its own.
-    known : Annotations or None
-        What the run had learned from before it goes on.
-    before : Model or None
-        Its model, if the annotations are others now.
-    notes : tuple of str
-        What else was understood, for the user.
-    """
-
-    out: Path
+    out: Path  # folder of the run
+    # what to learn from, and how
     stack: Stack
     annotations: Annotations
     settings: TrainingSettings
     masks: LabelSource | None
-    on_start: Callable[[], None]
-    has_checkpoint: bool = False
-    start_from: Model | None = None
-    known: Annotations | None = None
-    before: Model | None = None
-    notes: tuple[str, ...] = ()
+    on_start: Callable[[], None]  # records what goes in; called once the data have proved usable
+    has_checkpoint: bool = False  # whether to go on from the checkpoint in ``out``
+    start_from: Model | None = None  # whose weights to begin with, with a budget of its own
+    known: Annotations | None = None  # what the run had learned from before it goes on
+    before: Model | None = None  # its model, if the annotations are others now
+    notes: tuple[str, ...] = ()  # what else was understood, for the user
 
     def start(self, *, device: str, token: CancelToken) -> Generator[Event, None, Model]:
         """Read the data, and if they can be used, record what goes in and return the run."""

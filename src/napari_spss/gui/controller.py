@@ -213,12 +213,7 @@ class Controller(QObject):
         )
 
     def save(
-        self,
-        folder: str | Path,
-        *,
-        has_run: bool,
-        overwrite: bool = False,
-        format: str = "tif",
+        self, folder: str | Path, *, has_run: bool, overwrite: bool = False, format: str = "tif"
     ) -> bool:
         """Save labels, maps and tables, and the run's own files too; return whether it began.
 

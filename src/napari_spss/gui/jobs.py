@@ -94,45 +94,24 @@ class PreviewGate:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """All that a training run gets from the GUI thread.
+    """All that a training run gets from the GUI thread."""
 
-    Parameters
-    ----------
-    stack, annotations, settings
-        As `core.training.iter_training` takes them.
-    run_dir : Path
-        Folder of the run; must not hold one yet, unless it is resumed.
-    masks : LabelSource or None
-        Painted labels, read in the thread as they are then.
-    start_from : Model or None
-        Model whose training goes on.
-    device : str
-        Torch device or "auto".
-    updates : Mailbox or None
-        Annotations made meanwhile.
-    gate : PreviewGate
-        Says which slice to preview. It is closed before each preview that is handed over: not every
-        question leads to one, since a slice may be unreadable.
-    preview_interval_s : float
-        Least time between previews.
-    resumes : bool
-        Whether the run in the folder goes on, instead of another one from ``start_from``.
-    before : Model or None
-        Model with which the new one is compared.
-    """
-
+    # as `core.training.iter_training` takes them
     stack: Stack
     annotations: Annotations
     settings: TrainingSettings
-    run_dir: Path
-    masks: LabelSource | None
-    start_from: Model | None
-    device: str
-    updates: Mailbox[Annotations] | None
+    run_dir: Path  # folder of the run; must not hold one yet, unless it is resumed
+    masks: LabelSource | None  # painted labels, read in the thread as they are then
+    start_from: Model | None  # model whose training goes on
+    device: str  # torch device or "auto"
+    updates: Mailbox[Annotations] | None  # annotations made meanwhile
+    # says which slice to preview. It is closed before each preview that is handed over: not every
+    # question leads to one, since a slice may be unreadable
     gate: PreviewGate
-    preview_interval_s: float
+    preview_interval_s: float  # least time between previews
+    # whether the run in the folder goes on, instead of another one from ``start_from``
     resumes: bool = False
-    before: Model | None = None
+    before: Model | None = None  # model with which the new one is compared
 
 
 @named("training of the segmentation")
@@ -337,12 +316,7 @@ def _told(
 
 @named("looking for doubtful nodes")
 def find_doubtful(
-    model: Model,
-    stack: Stack,
-    annotations: Annotations,
-    *,
-    device: str,
-    token: CancelToken,
+    model: Model, stack: Stack, annotations: Annotations, *, device: str, token: CancelToken
 ) -> Generator[Event, None, tuple[Look, ...]]:
     """Return the nodes about which the model and the annotations differ most; none if stopped.
 

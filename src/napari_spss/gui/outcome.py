@@ -39,24 +39,14 @@ _NEWS_MS = 150
 
 @dataclass(frozen=True, eq=False)
 class Estimated:
-    """Fractions of labels, and what they were estimated from.
-
-    Parameters
-    ----------
-    estimates : tuple of Estimate
-    contradicted : DataFrame
-        Nodes of the check count that contradict the labels.
-    check, training : Annotations
-        The check count, and what the network learned from.
-    version : int
-        Of the labels.
-    """
+    """Fractions of labels, and what they were estimated from."""
 
     estimates: tuple[Estimate, ...]
-    contradicted: pd.DataFrame
+    contradicted: pd.DataFrame  # nodes of the check count that contradict the labels
+    # the check count, and what the network learned from
     check: Annotations
     training: Annotations
-    version: int
+    version: int  # of the labels
 
 
 class Outcome(QObject):

@@ -39,11 +39,7 @@ class Proofreader(QObject):
     """
 
     def __init__(
-        self,
-        viewer: Viewer,
-        controller: Controller,
-        inputs: Inputs,
-        parent: QObject | None = None,
+        self, viewer: Viewer, controller: Controller, inputs: Inputs, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
         self.session = controller.session

@@ -30,20 +30,11 @@ _MOST_BINS = 40
 
 @dataclass(frozen=True)
 class StatedFractions:
-    """What was stated for whole slices about one class; nan where nothing was.
+    """What was stated for whole slices about one class; nan where nothing was."""
 
-    Parameters
-    ----------
-    typed : ndarray, (Z,)
-        Fractions, 0-1, of slices that were not counted.
-    counted : ndarray, (Z,)
-        Fractions of counting grids.
-    low, high : ndarray, (Z,)
-        95 % intervals of those that were counted; bounds of those that were typed, if stated.
-    """
-
-    typed: Floats
-    counted: Floats
+    typed: Floats  # (Z,), fractions, 0-1, of slices that were not counted
+    counted: Floats  # (Z,), fractions of counting grids
+    # (Z,), 95 % intervals of those that were counted; bounds of those that were typed, if stated
     low: Floats
     high: Floats
 
@@ -68,23 +59,13 @@ def stated_fractions(annotations: Annotations, class_index: int, n_slices: int) 
 
 @dataclass(frozen=True)
 class ClassFractions:
-    """What is known of the fraction of one class, slice by slice and of the whole stack.
-
-    Parameters
-    ----------
-    name, colour : str
-        Of the class.
-    stated : StatedFractions
-    predicted : ndarray, (Z,)
-        Fractions of the labels, 0-1; nan where there are none.
-    whole : mapping of str to (float, float, float)
-        Fraction, low and high of the whole stack, by what tells it.
-    """
+    """What is known of the fraction of one class, slice by slice and of the whole stack."""
 
     name: str
     colour: str
     stated: StatedFractions
-    predicted: Floats
+    predicted: Floats  # (Z,), fractions of the labels, 0-1; nan where there are none
+    # fraction, low and high of the whole stack, by what tells it
     whole: dict[str, tuple[float, float, float]]
 
 

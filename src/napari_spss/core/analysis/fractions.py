@@ -87,28 +87,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Counts:
-    """What was counted in labels, of which the tables are made.
-
-    Parameters
-    ----------
-    labels : MeasuredLabels
-    classes : Classes
-        Background first.
-    pixels : ndarray of int, (n, C)
-        By slice and class.
-    objects : DataFrame
-        See `object_table`.
-    intercepts : LineIntercepts
-    is_vertical : bool
-        Whether the slices are vertical sections.
-    """
+    """What was counted in labels, of which the tables are made."""
 
     labels: MeasuredLabels
-    classes: Classes
-    pixels: npt.NDArray[np.int64]
-    objects: pd.DataFrame
+    classes: Classes  # background first
+    pixels: npt.NDArray[np.int64]  # (n, C), by slice and class
+    objects: pd.DataFrame  # see `object_table`
     intercepts: LineIntercepts
-    is_vertical: bool
+    is_vertical: bool  # whether the slices are vertical sections
 
     def measurement(self, object_notes: Sequence[str]) -> Measurement:
         """Make the tables, and say what their reader should know."""

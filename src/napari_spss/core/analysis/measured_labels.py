@@ -27,34 +27,17 @@ from .objects import check_split
 
 @dataclass(frozen=True)
 class MeasuredLabels:
-    """Labels with their geometry, checked.
-
-    Parameters
-    ----------
-    source : LabelSource
-    is_set : bool
-        Whether the slices are separate images.
-    is_time_series : bool
-        Whether they are time points.
-    edges_um : ndarray of float, (n, 3)
-        Edges (z, y, x) of a voxel of each slice in micrometres; nan where not known.
-    per_slice : bool
-        Whether the objects of a stack are those of each slice.
-    classes : tuple of str or None
-        Names of the classes, where they have some.
-    names : tuple of str or None
-        Of the images of a set.
-    instances : mapping of int to array of int, (Z, Y, X)
-        By class index, objects that are told apart already.
-    """
+    """Labels with their geometry, checked."""
 
     source: LabelSource
-    is_set: bool
-    is_time_series: bool
+    is_set: bool  # whether the slices are separate images
+    is_time_series: bool  # whether they are time points
+    # (n, 3), edges (z, y, x) of a voxel of each slice in micrometres; nan where not known
     edges_um: npt.NDArray[np.float64]
-    per_slice: bool
-    classes: tuple[str, ...] | None
-    names: tuple[str, ...] | None
+    per_slice: bool  # whether the objects of a stack are those of each slice
+    classes: tuple[str, ...] | None  # names of the classes, where they have some
+    names: tuple[str, ...] | None  # of the images of a set
+    # (Z, Y, X), by class index, objects that are told apart already
     instances: Mapping[int, npt.NDArray[np.integer]]
 
     @classmethod

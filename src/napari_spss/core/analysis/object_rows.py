@@ -120,22 +120,12 @@ class PixelValues:
 
 @dataclass(frozen=True)
 class ClassReader:
-    """Reads where one class is, or the ids of its objects, part by part.
+    """Reads where one class is, or the ids of its objects, part by part."""
 
-    Parameters
-    ----------
-    source : LabelSource
-        Masks of instances give ids.
-    index : int
-        The class.
-    pixels : PixelValues
-    instances : ndarray of int, (Z, Y, X), optional
-        The ids, if objects are told apart already.
-    """
-
-    source: LabelSource
-    index: int
+    source: LabelSource  # masks of instances give ids
+    index: int  # the class
     pixels: PixelValues
+    # (Z, Y, X), the ids, if objects are told apart already
     instances: npt.NDArray[np.integer] | None = None
 
     def mask(self, z: int, box: Box) -> npt.NDArray[Any]:
@@ -159,24 +149,14 @@ class ClassReader:
 
 @dataclass(frozen=True)
 class ObjectSizes:
-    """What is known of sizes, and which objects are listed.
+    """What is known of sizes, and which objects are listed."""
 
-    Parameters
-    ----------
-    is_volume : bool
-        Whether objects reach through slices.
-    edges_um : ndarray of float, (n, 3)
-        Edges (z, y, x) of a voxel of each slice in micrometres; nan where not known.
-    least : ndarray of float, (n,)
-        Pixels or voxels of the smallest object that is listed, by its first slice.
-    split : float, optional
-        See `find_objects`.
-    """
-
-    is_volume: bool
+    is_volume: bool  # whether objects reach through slices
+    # (n, 3), edges (z, y, x) of a voxel of each slice in micrometres; nan where not known
     edges_um: Floats
+    # (n,), pixels or voxels of the smallest object that is listed, by its first slice
     least: Floats
-    split: float | None = None
+    split: float | None = None  # see `find_objects`
 
     @property
     def n_axes(self) -> int:

@@ -20,19 +20,11 @@ _STEP_PX = 4  # every so many rows and columns tell the mean of a map well enoug
 
 @dataclass(frozen=True)
 class AcquisitionScore:
-    """How much counting a slice would teach: the acquisition score.
-
-    Parameters
-    ----------
-    slice : int
-    uncertainty : float
-        Mean of the uncertainty of its pixels, 0-1.
-    difference : float
-        Largest difference of a stated and a predicted fraction, 0-1; 0 if none is stated.
-    """
+    """How much counting a slice would teach: the acquisition score."""
 
     slice: int
-    uncertainty: float
+    uncertainty: float  # mean of the uncertainty of its pixels, 0-1
+    # largest difference of a stated and a predicted fraction, 0-1; 0 if none is stated
     difference: float = 0.0
 
     @property

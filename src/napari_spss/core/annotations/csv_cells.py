@@ -134,27 +134,14 @@ def per_cent_text(value: float | Decimal) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows by key, which is the trimmed and case-folded name of a column.
+    """Columns and rows by key, which is the trimmed and case-folded name of a column."""
 
-    Parameters
-    ----------
-    file : str
-        Name for messages.
-    line : int
-        1-based line of the header.
-    names : dict of str to str
-        Column as written, by key.
-    rows : dict of int to dict of str to str
-        Trimmed texts by key, by 1-based line, of all rows that are not blank.
-    problems : list of CellProblem
-        Whatever is wrong is added here.
-    """
-
-    file: str
-    line: int
-    names: dict[str, str]
+    file: str  # name for messages
+    line: int  # 1-based line of the header
+    names: dict[str, str]  # column as written, by key
+    # trimmed texts by key, by 1-based line, of all rows that are not blank
     rows: dict[int, dict[str, str]]
-    problems: list[CellProblem]
+    problems: list[CellProblem]  # whatever is wrong is added here
 
     def fail(
         self, reason: str, remedy: str, *, key: str | None = None, line: int | None = None

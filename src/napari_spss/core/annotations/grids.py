@@ -258,11 +258,7 @@ def wilson_interval(hits: float, n: float, *, z: float = 1.96) -> tuple[float, f
 
 
 def lay_grid(
-    slice: int,
-    shape: tuple[int, int],
-    *,
-    n_side: int = 16,
-    rng: np.random.Generator,
+    slice: int, shape: tuple[int, int], *, n_side: int = 16, rng: np.random.Generator
 ) -> CountingGrid:
     """Lay a square grid with a random offset over a slice; no node is judged yet.
 

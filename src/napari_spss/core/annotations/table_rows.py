@@ -44,27 +44,13 @@ _R = TypeVar("_R", bound="TableRow")
 
 @dataclasses.dataclass
 class Reading:
-    """What the tables of one reading have in common.
+    """What the tables of one reading have in common."""
 
-    Parameters
-    ----------
-    classes : Classes
-        Background first.
-    is_settled : bool
-        Whether no other class may appear; otherwise they are all that appear.
-    extent : StackExtent
-        Limits of slices and positions.
-    is_ours : bool
-        Whether the tables are what this program wrote, and are taken as they stand.
-    notes : list of str
-        What was changed, for the user.
-    """
-
-    classes: Classes
-    is_settled: bool
-    extent: StackExtent
-    is_ours: bool
-    notes: list[str] = dataclasses.field(default_factory=list)
+    classes: Classes  # background first
+    is_settled: bool  # whether no other class may appear; otherwise they are all that appear
+    extent: StackExtent  # limits of slices and positions
+    is_ours: bool  # whether the tables are what this program wrote, and are taken as they stand
+    notes: list[str] = dataclasses.field(default_factory=list)  # what was changed, for the user
 
     def __post_init__(self) -> None:
         self._index = {class_key(name): index for index, name in enumerate(self.classes)}

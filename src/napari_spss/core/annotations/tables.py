@@ -146,9 +146,7 @@ def read_annotations(
 
 
 def restore_annotations(
-    paths: AnnotationPaths,
-    *,
-    classes: Sequence[str] | None = None,
+    paths: AnnotationPaths, *, classes: Sequence[str] | None = None
 ) -> tuple[Annotations, tuple[CellProblem, ...]]:
     """Read what `write_annotations` wrote, as far as it is whole.
 
@@ -243,11 +241,7 @@ def _read(
 
 
 def _classes(
-    tables: Mapping[Kind, Table],
-    names: Classes | None,
-    outside: str | None,
-    *,
-    is_ours: bool,
+    tables: Mapping[Kind, Table], names: Classes | None, outside: str | None, *, is_ours: bool
 ) -> tuple[Classes, bool]:
     """The classes, and whether no other one may appear."""
     if names is not None:

@@ -24,27 +24,17 @@ _MAX_GUESSED_CHANNELS = 16
 
 @dataclass(frozen=True)
 class AxisPlan:
-    """What the axes of one array mean.
+    """What the axes of one array mean."""
 
-    Parameters
-    ----------
-    roles : tuple of str
-        Per axis "z", "c", "y", "x" or, for an axis of length 1 that is left out, "dropped".
-    n_slices, n_channels, height, width : int
-        Extents in the order that stacks use; an alpha sample is not counted.
-    is_rgb : bool
-        Whether the channels are red, green and blue.
-    has_depth : bool
-        Whether the slices are positions along z, not time points.
-    """
-
+    # per axis "z", "c", "y", "x" or, for an axis of length 1 that is left out, "dropped"
     roles: tuple[Role, ...]
+    # extents in the order that stacks use; an alpha sample is not counted
     n_slices: int
     n_channels: int
     height: int
     width: int
-    is_rgb: bool
-    has_depth: bool
+    is_rgb: bool  # whether the channels are red, green and blue
+    has_depth: bool  # whether the slices are positions along z, not time points
 
     def index(self, z: int, box: tuple[int, int, int, int]) -> tuple[int | slice, ...]:
         """Index of a half-open box (y0, x0, y1, x1) of slice ``z``, with all its channels."""

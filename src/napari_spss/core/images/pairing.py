@@ -40,24 +40,12 @@ class Pairing:
 
 @dataclass(frozen=True)
 class PairedMasks:
-    """Masks in the order of the images that they belong to; without one, nothing is labelled.
+    """Masks in the order of the images that they belong to; without one, nothing is labelled."""
 
-    Parameters
-    ----------
-    masks : Masks
-        In any order.
-    partners : tuple of int or None
-        Per image its mask.
-    shapes : tuple of (int, int)
-        (Y, X) of the images in pixels.
-    notes : tuple of str
-        How the masks were read, and what has no partner.
-    """
-
-    masks: Masks
-    partners: tuple[int | None, ...]
-    shapes: tuple[tuple[int, int], ...]
-    notes: tuple[str, ...]
+    masks: Masks  # in any order
+    partners: tuple[int | None, ...]  # per image its mask
+    shapes: tuple[tuple[int, int], ...]  # (Y, X) of the images in pixels
+    notes: tuple[str, ...]  # how the masks were read, and what has no partner
 
     @property
     def classes(self) -> ClassSpec:

@@ -483,10 +483,7 @@ def resample_points(coordinate: npt.ArrayLike, reduction: int) -> npt.NDArray[np
 
 
 def enlarge(
-    maps: torch.Tensor,
-    shape: tuple[int, int],
-    reduction: int,
-    rows: tuple[int, int] | None = None,
+    maps: torch.Tensor, shape: tuple[int, int], reduction: int, rows: tuple[int, int] | None = None
 ) -> torch.Tensor:
     """Enlarge maps from working scale to data pixels, bilinearly.
 

@@ -471,28 +471,16 @@ def _not_understood(path: Path) -> InputError:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a page is cut into strips or tiles, over (plane, depth, row, column).
+    """How a page is cut into strips or tiles, over (plane, depth, row, column)."""
 
-    Parameters
-    ----------
-    axes : str
-        Of the page, such as "YX", "YXS" or, with separate planes, "SYX".
-    size, segment : tuple of 4 int
-        Extent of the page, and of a strip or tile.
-    n_samples : int
-        Samples of a pixel that lie side by side.
-    decode : callable
-        Of tifffile: bytes and number of a segment to (depth, rows, columns, samples).
-    missing : float
-        Value where the file leaves out a segment.
-    """
-
-    axes: str
+    axes: str  # of the page, such as "YX", "YXS" or, with separate planes, "SYX"
+    # extent of the page, and of a strip or tile
     size: tuple[int, ...]
     segment: tuple[int, ...]
-    n_samples: int
+    n_samples: int  # samples of a pixel that lie side by side
+    # of tifffile: bytes and number of a segment to (depth, rows, columns, samples)
     decode: Callable[..., tuple[Pixels | None, object, object]]
-    missing: float
+    missing: float  # value where the file leaves out a segment
 
     @classmethod
     def of(cls, page: tifffile.TiffPage, path: Path) -> _Layout:

@@ -181,12 +181,7 @@ def _draw_matrix(rng: np.random.Generator) -> npt.NDArray[np.float64]:
 
 
 def augment_intensity(
-    images: torch.Tensor,
-    *,
-    seed: int,
-    step: int,
-    mean: float = 0.0,
-    deviation: float = 1.0,
+    images: torch.Tensor, *, seed: int, step: int, mean: float = 0.0, deviation: float = 1.0
 ) -> torch.Tensor:
     """Random contrast, brightness and noise.
 

@@ -121,9 +121,7 @@ def inside_maps(probs: torch.Tensor, outside: int) -> torch.Tensor:
 
 
 def proportion_mse(
-    predicted: torch.Tensor,
-    stated: torch.Tensor,
-    weights: torch.Tensor | None = None,
+    predicted: torch.Tensor, stated: torch.Tensor, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Eq. 1: the mean over images of the squared distance of stated and predicted proportions.
 
@@ -189,9 +187,7 @@ def keypoint_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def proportion_kl(
-    predicted: torch.Tensor,
-    stated: torch.Tensor,
-    weights: torch.Tensor | None = None,
+    predicted: torch.Tensor, stated: torch.Tensor, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Kullback-Leibler divergence of the predicted proportions from the stated ones.
 

@@ -105,12 +105,7 @@ class TiledNetwork:
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        *,
-        n_classes: int,
-        device: torch.device,
-        flips: bool = False,
+        self, network: nn.Module, *, n_classes: int, device: torch.device, flips: bool = False
     ) -> None:
         if device.type == "cpu":
             keep_freed_memory()

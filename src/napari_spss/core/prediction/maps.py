@@ -90,10 +90,7 @@ class SlicePredictor:
         tile_values = (len(model.classes) - 1) * self._tile_px**2
         self._n_ahead = max(2, _VALUES_AHEAD // tile_values)
         self._network = TiledNetwork(
-            model.network,
-            n_classes=len(model.classes),
-            device=self.device,
-            flips=flips,
+            model.network, n_classes=len(model.classes), device=self.device, flips=flips
         )
 
     def resampled_maps(

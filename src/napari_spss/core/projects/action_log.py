@@ -18,29 +18,15 @@ PAUSE_LIMIT_S = 60.0
 
 @dataclass(frozen=True)
 class Action:
-    """One action of the annotator.
-
-    Parameters
-    ----------
-    kind : str
-        What was done, such as ``"fraction"``, ``"keypoint"``, ``"node"`` or ``"paint"``.
-    time_s : float
-        When it was finished, in seconds since 1970.
-    seconds : float
-        How long it took.
-    n_items : int
-        How many fractions, points or nodes it set.
-    slice : int or None
-        Where.
-    """
+    """One action of the annotator."""
 
     __pydantic_config__: ClassVar[ConfigDict] = RECORD
 
-    kind: str
-    time_s: float
-    seconds: NonNegativeFloat
-    n_items: NonNegativeInt = 1
-    slice: int | None = None
+    kind: str  # what was done, such as ``"fraction"``, ``"keypoint"``, ``"node"`` or ``"paint"``
+    time_s: float  # when it was finished, in seconds since 1970
+    seconds: NonNegativeFloat  # how long it took
+    n_items: NonNegativeInt = 1  # how many fractions, points or nodes it set
+    slice: int | None = None  # where
 
 
 _ACTION = TypeAdapter(Action)

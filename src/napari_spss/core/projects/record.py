@@ -14,65 +14,31 @@ FORMAT_VERSION = 1
 
 
 class ObjectsRecord(Record):
-    """Objects that a person proofread: what was asked for, and which were judged.
-
-    Parameters
-    ----------
-    class_name : str
-    per_slice : bool
-    min_size : str
-    split : float or None
-        As `find_objects` takes them.
-    judged : tuple of int
-        Objects that were kept or changed.
-    made_by : dict
-        Where the labels come from in which they were found, see `origin_of`.
-    part : int
-        Which of the numbers beside the record are theirs.
-    """
+    """Objects that a person proofread: what was asked for, and which were judged."""
 
     class_name: str
     per_slice: bool = False
     min_size: str = "1"
-    split: float | None = None
-    judged: tuple[int, ...] = ()
+    split: float | None = None  # as `find_objects` takes them
+    judged: tuple[int, ...] = ()  # objects that were kept or changed
+    # where the labels come from in which they were found, see `origin_of`
     made_by: dict[str, Any] = Field(default_factory=dict)
-    part: int = Field(default=1, ge=1)
+    part: int = Field(default=1, ge=1)  # which of the numbers beside the record are theirs
 
 
 class ProjectRecord(Record):
-    """Content of ``project.json``.
+    """Content of ``project.json``."""
 
-    Parameters
-    ----------
-    version : int
-        Of the format.
-    identity : str
-        Of the image, see `Stack.identity`.
-    source : str
-        Where the image was when the project was made; for messages only.
-    classes : tuple of ClassStyle
-        Background first.
-    settings : dict
-        Plain values of the form's fields.
-    table_texts : dict
-        What was typed into the table of fractions, wrong cells included.
-    looks : tuple of Look
-        Nodes to be looked at again.
-    run : str
-        Name of the run whose model is in use; empty for the newest.
-    proofread : tuple of ObjectsRecord
-        What is said of the objects of each class whose numbers are beside it; the last are shown.
-    """
-
-    version: int = Field(default=FORMAT_VERSION, ge=1)
-    identity: str = Field(min_length=1)
-    source: str = ""
-    classes: tuple[ClassStyle, ...] = ()
-    settings: dict[str, Any] = Field(default_factory=dict)
+    version: int = Field(default=FORMAT_VERSION, ge=1)  # of the format
+    identity: str = Field(min_length=1)  # of the image, see `Stack.identity`
+    source: str = ""  # where the image was when the project was made; for messages only
+    classes: tuple[ClassStyle, ...] = ()  # background first
+    settings: dict[str, Any] = Field(default_factory=dict)  # plain values of the form's fields
+    # what was typed into the table of fractions, wrong cells included
     table_texts: dict[str, Any] = Field(default_factory=dict)
-    looks: tuple[Look, ...] = ()
-    run: str = ""
+    looks: tuple[Look, ...] = ()  # nodes to be looked at again
+    run: str = ""  # name of the run whose model is in use; empty for the newest
+    # what is said of the objects of each class whose numbers are beside it; the last are shown
     proofread: tuple[ObjectsRecord, ...] = ()
 
     @field_validator("source")

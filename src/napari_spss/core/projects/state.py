@@ -36,39 +36,26 @@ TABLES: dict[str, tuple[str, Callable[[Path, Annotations], None]]] = {
 class ProjectState:
     """What a project holds, painted labels and numbers of objects excepted.
 
-    Parameters
-    ----------
-    classes : tuple of ClassStyle
-        Background first.
-    annotations : Annotations or None
-        Of these classes; None stands for nothing annotated. Where something is said twice, the
-        last word counts and the others go.
-    settings : mapping
-        Values of the form's fields; anything that JSON can hold.
-    table_texts : mapping
-        What was typed into the table of fractions, wrong cells included.
-    looks : tuple of Look
-        Nodes to be looked at again; what was said of them is in the annotations.
-    check : tuple of CountingGrid
-        Grids and frames of the check count, that nothing learns from.
-    run : str
-        Name of the run whose model is in use; empty for the newest.
-    objects : tuple of ObjectsRecord
-        What is said of proofread objects of each class; their numbers excepted.
-
     Raises
     ------
     ValueError
         If the annotations are of other classes.
     """
 
-    classes: tuple[ClassStyle, ...] = ()
+    classes: tuple[ClassStyle, ...] = ()  # background first
+    # of these classes; None stands for nothing annotated. Where something is said twice, the last
+    # word counts and the others go
     annotations: Annotations | None = None
+    # values of the form's fields; anything that JSON can hold
     settings: Mapping[str, Any] = field(default_factory=dict)
+    # what was typed into the table of fractions, wrong cells included
     table_texts: Mapping[str, Any] = field(default_factory=dict)
+    # nodes to be looked at again; what was said of them is in the annotations
     looks: tuple[Look, ...] = ()
+    # grids and frames of the check count, that nothing learns from
     check: tuple[CountingGrid, ...] = ()
-    run: str = ""
+    run: str = ""  # name of the run whose model is in use; empty for the newest
+    # what is said of proofread objects of each class; their numbers excepted
     objects: tuple[ObjectsRecord, ...] = ()
 
     def __post_init__(self) -> None:
@@ -113,20 +100,11 @@ class ProjectState:
 
 @dataclass(frozen=True)
 class Restored:
-    """What a folder held.
+    """What a folder held."""
 
-    Parameters
-    ----------
-    state : ProjectState
-        All that could be restored.
-    warnings : tuple of str
-        What could not be restored.
-    unreadable : frozenset of str
-        Keys of `TABLES` of which something could not be restored.
-    """
-
-    state: ProjectState
-    warnings: tuple[str, ...] = ()
+    state: ProjectState  # all that could be restored
+    warnings: tuple[str, ...] = ()  # what could not be restored
+    # keys of `TABLES` of which something could not be restored
     unreadable: frozenset[str] = frozenset()
 
 

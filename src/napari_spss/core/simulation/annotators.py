@@ -262,10 +262,7 @@ class _Task:
 
     @classmethod
     def of(
-        cls,
-        masks: LabelsLike,
-        slices: Sequence[int] | None,
-        classes: Sequence[str] | None,
+        cls, masks: LabelsLike, slices: Sequence[int] | None, classes: Sequence[str] | None
     ) -> _Task:
         source = as_label_source(masks)
         chosen = tuple(range(source.n_slices)) if slices is None else tuple(slices)
@@ -346,11 +343,7 @@ def _guess(
 
 
 def _click_shares(
-    task: _Task,
-    mask: npt.NDArray[np.uint8],
-    n_clicks: int,
-    *,
-    n_object: int | None = None,
+    task: _Task, mask: npt.NDArray[np.uint8], n_clicks: int, *, n_object: int | None = None
 ) -> dict[int, int]:
     """Give out all clicks to the classes that are present."""
     _check_range("clicks", n_clicks, 0, float("inf"))

@@ -97,41 +97,24 @@ def synthetic_mitochondria(
 
 @dataclass(frozen=True)
 class _Capsule:
-    """A bent, tapering capsule that drifts from slice to slice.
+    """A bent, tapering capsule that drifts from slice to slice."""
 
-    Parameters
-    ----------
-    z, y, x : float
-        Centre, in slices and pixels.
-    half_z : float
-        Half of its extent over slices.
-    radius, half_length : float
-        Of its widest section, in pixels.
-    angle : float
-        Of its long axis, in radians; turns by ``turn`` a slice.
-    drift_y, drift_x : float
-        Pixels a slice.
-    bend : float
-        Curvature of the long axis, per pixel.
-    phase : float
-        Of its stripes and of the waves of its outline.
-    clearance : float
-        Least distance of its outline from the border of its cell, in pixels.
-    """
-
+    # centre, in slices and pixels
     z: float
     y: float
     x: float
-    half_z: float
+    half_z: float  # half of its extent over slices
+    # of its widest section, in pixels
     radius: float
     half_length: float
-    angle: float
+    angle: float  # of its long axis, in radians; turns by ``turn`` a slice
     turn: float
+    # pixels a slice
     drift_y: float
     drift_x: float
-    bend: float
-    phase: float
-    clearance: float
+    bend: float  # curvature of the long axis, per pixel
+    phase: float  # of its stripes and of the waves of its outline
+    clearance: float  # least distance of its outline from the border of its cell, in pixels
 
     def size_at(self, z: float) -> float:
         """Size of the section in slice ``z`` relative to the widest; 0 outside."""

@@ -34,27 +34,13 @@ _MOST_MAPPED = 64 / 50
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Annotations of a run as its steps see them.
+    """Annotations of a run as its steps see them."""
 
-    Parameters
-    ----------
-    samples : tuple of SliceSamples
-        Annotated slices.
-    label_scale : LabelScale
-        Fixed weights of labels.
-    sampler : Sampler
-        Draws what is not held out.
-    held_out : tuple of Window
-        Windows that decide when to stop; none of them is drawn.
-    classes : Classes
-        Background first.
-    """
-
-    samples: tuple[SliceSamples, ...]
-    label_scale: LabelScale
-    sampler: Sampler
-    held_out: tuple[Window, ...]
-    classes: Classes
+    samples: tuple[SliceSamples, ...]  # annotated slices
+    label_scale: LabelScale  # fixed weights of labels
+    sampler: Sampler  # draws what is not held out
+    held_out: tuple[Window, ...]  # windows that decide when to stop; none of them is drawn
+    classes: Classes  # background first
 
     @classmethod
     def of(

@@ -25,29 +25,17 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Places:
-    """Where windows of one slice begin: in one of N ranges, anywhere in it.
+    """Where windows of one slice begin: in one of N ranges, anywhere in it."""
 
-    Parameters
-    ----------
-    shape : (int, int)
-        Of a window, (y, x) in working pixels.
-    low, high : ndarray, (N, 2) int64
-        First and last row and column at which a window may begin.
-    margin : ndarray, (N, 2) int64
-        How far beyond the range a start is drawn, to be moved to its end: or else pixels at the
-        border of a large region would hardly be shown.
-    shares : ndarray, (N,) float64
-        Part of the windows that each range gets.
-    n_windows : float
-        Windows that show all of it about once.
-    """
-
-    shape: tuple[int, int]
+    shape: tuple[int, int]  # of a window, (y, x) in working pixels
+    # (N, 2), first and last row and column at which a window may begin
     low: Ints
     high: Ints
+    # (N, 2), how far beyond the range a start is drawn, to be moved to its end: or else pixels at
+    # the border of a large region would hardly be shown
     margin: Ints
-    shares: Floats
-    n_windows: float
+    shares: Floats  # (N,), part of the windows that each range gets
+    n_windows: float  # windows that show all of it about once
 
     @classmethod
     def of(

@@ -53,39 +53,19 @@ _MOST_WEIGHED = 64  # windows of which maps are made at a time for the nodes in 
 
 @dataclass
 class Run:
-    """A run between two steps; complete when `prepare` makes it.
-
-    Parameters
-    ----------
-    task : Task
-    reader : SampleReader
-        Has the annotations that count now, and the slices that were read.
-    state : RunState
-        Numbers that go into a checkpoint; the rest of it is in ``learner``, ``maps`` and ``best``.
-    data : TrainingData
-        What the annotations come to.
-    learner : Learner
-    schedule : Schedule
-    maps : SliceMaps
-        The teacher's maps of slices that are larger than a window.
-    started_at : float
-        When the first step began, by the task's clock.
-    best : dict of str to Tensor, optional
-        Weights of the lowest validation loss.
-    before : dict of str to Tensor, optional
-        Weights that it began with, if it goes on with a trained model and nothing but keypoints is
-        new.
-    """
+    """A run between two steps; complete when `prepare` makes it."""
 
     task: Task
-    reader: SampleReader
+    reader: SampleReader  # has the annotations that count now, and the slices that were read
+    # numbers that go into a checkpoint; the rest of it is in ``learner``, ``maps`` and ``best``
     state: RunState
-    data: TrainingData
+    data: TrainingData  # what the annotations come to
     learner: Learner
     schedule: Schedule
-    maps: SliceMaps
-    started_at: float
-    best: Tensors | None = None
+    maps: SliceMaps  # the teacher's maps of slices that are larger than a window
+    started_at: float  # when the first step began, by the task's clock
+    best: Tensors | None = None  # weights of the lowest validation loss
+    # those that it began with, if it goes on with a trained model and nothing but keypoints is new
     before: Tensors | None = None
     _without_preview: set[int] = field(default_factory=set)
 

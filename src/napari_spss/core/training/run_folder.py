@@ -446,36 +446,17 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a list tells of a run.
+    """What a list tells of a run."""
 
-    Parameters
-    ----------
-    path : Path
-        Its folder.
-    began : datetime
-        With its time zone.
-    model : ModelRecord
-        What is said of its model: steps, classes, settings.
-    learned_from : str
-        Such as "4 grids (1020 nodes, 61 hits), 12 keypoints".
-    end : RunFinished or None
-        How it ended; None if that is not known.
-    agreement : Agreement or None
-        How far its labels agree with the counted nodes; None if that was not measured.
-    validation_loss : float or None
-        The lowest; None if nothing was held out.
-    is_interrupted : bool
-        Whether it did not end, and can go on from its checkpoint.
-    """
-
-    path: Path
-    began: datetime
-    model: ModelRecord
-    learned_from: str
-    end: RunFinished | None = None
+    path: Path  # its folder
+    began: datetime  # with its time zone
+    model: ModelRecord  # what is said of its model: steps, classes, settings
+    learned_from: str  # such as "4 grids (1020 nodes, 61 hits), 12 keypoints"
+    end: RunFinished | None = None  # how it ended; None if that is not known
+    # how far its labels agree with the counted nodes; None if that was not measured
     agreement: Agreement | None = None
-    validation_loss: float | None = None
-    is_interrupted: bool = False
+    validation_loss: float | None = None  # the lowest; None if nothing was held out
+    is_interrupted: bool = False  # whether it did not end, and can go on from its checkpoint
 
 
 def rescue_runs(folder: Path) -> tuple[str, ...]:

@@ -39,10 +39,7 @@ class ObjectHand(QObject):
     points_set = Signal(object)  # list of (slice, y, x), a point in each part
 
     def __init__(
-        self,
-        viewer: Viewer,
-        keys: Mapping[str, Callable[[], None]],
-        parent: QObject | None = None,
+        self, viewer: Viewer, keys: Mapping[str, Callable[[], None]], parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer

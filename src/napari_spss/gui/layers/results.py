@@ -49,30 +49,14 @@ _made: WeakSet[Layer] = WeakSet()  # here; a copy, which has the same mark, is t
 
 @dataclass(frozen=True)
 class Source:
-    """An image as it was when it was looked at; no layer inside.
+    """An image as it was when it was looked at; no layer inside."""
 
-    Parameters
-    ----------
-    key : int
-        The same for every snapshot of one layer, whatever its name.
-    name : str
-        Of the layer, from which the results take theirs.
-    path : str or None
-        File it was read from.
-    stack : Stack
-        The image as the core reads it: lazily, at full resolution.
-    geometry : Geometry
-        Where it lies.
-    pixels : array
-        What the layer holds.
-    """
-
-    key: int
-    name: str
-    path: str | None
-    stack: Stack
-    geometry: Geometry
-    pixels: Any = field(default=None, repr=False, compare=False)
+    key: int  # the same for every snapshot of one layer, whatever its name
+    name: str  # of the layer, from which the results take theirs
+    path: str | None  # file it was read from
+    stack: Stack  # the image as the core reads it: lazily, at full resolution
+    geometry: Geometry  # where it lies
+    pixels: Any = field(default=None, repr=False, compare=False)  # what the layer holds
 
     @property
     def identity(self) -> str:

@@ -11,80 +11,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the work has come.
+    """How far the work has come."""
 
-    Parameters
-    ----------
-    has_image : bool
-        Whether there is an image to work on.
-    is_reading : bool
-        Whether it is still being found out which image it is.
-    cover : str
-        Image that lies over the one to work on; empty if none does.
-    missing : str
-        What has to be done before a training, empty if nothing.
-    n_marked : int
-        Cells of the table of fractions that cannot be read.
-    open_grid : str
-        Grid that was begun and is not done, such as "the grid on slice 3"; empty if there is none.
-    n_open_frames : int
-        Frames that are not done, begun or not.
-    has_places : bool
-        Whether anything says where a class is: a done grid, a keypoint, a painted label.
-    has_model, has_other_classes : bool
-        Whether there is a model to apply; whether its classes are others than those that are
-        annotated, so that it cannot be trained on.
-    is_cut_short : bool
-        Whether its training ended, by time or a crash, before all steps were done.
-    n_to_look_at : int
-        Nodes that a second look lists and that were not looked at yet.
-    has_news : bool
-        Whether something was annotated that the model has not learned.
-    is_worse : bool
-        Whether the model agrees with the judged nodes clearly less than the one before.
-    has_preview : bool
-        Whether the map of a training is shown.
-    can_look_again : bool
-        Whether judged nodes could have a second look, and none had one yet.
-    n_open_check : int
-        Frames of the check count that are not done.
-    n_contradicted : int
-        Nodes of it that contradict the labels and had no second look.
-    can_estimate, is_estimated : bool
-        Whether fractions can be estimated by it, and were, as things are now.
-    has_result, is_stale : bool
-        Whether a model was applied; whether that was another than the one there is now.
-    n_slices, n_predicted : int
-        Slices of the image, and how many of them the model was wholly applied to.
-    is_saved : bool
-        Whether the result as it is was saved.
-    """
-
-    has_image: bool = True
-    is_reading: bool = False
-    cover: str = ""
-    missing: str = ""
-    n_marked: int = 0
+    has_image: bool = True  # whether there is an image to work on
+    is_reading: bool = False  # whether it is still being found out which image it is
+    cover: str = ""  # image that lies over the one to work on; empty if none does
+    missing: str = ""  # what has to be done before a training, empty if nothing
+    n_marked: int = 0  # cells of the table of fractions that cannot be read
+    # grid that was begun and is not done, such as "the grid on slice 3"; empty if there is none
     open_grid: str = ""
-    n_open_frames: int = 0
+    n_open_frames: int = 0  # frames that are not done, begun or not
+    # whether anything says where a class is: a done grid, a keypoint, a painted label
     has_places: bool = False
+    # whether there is a model to apply; whether its classes are others than those that are
+    # annotated, so that it cannot be trained on
     has_model: bool = False
     has_other_classes: bool = False
-    is_cut_short: bool = False
-    n_to_look_at: int = 0
-    has_news: bool = False
+    is_cut_short: bool = False  # its training ended, by time or a crash, before all steps were done
+    n_to_look_at: int = 0  # nodes that a second look lists and that were not looked at yet
+    has_news: bool = False  # whether something was annotated that the model has not learned
+    # whether the model agrees with the judged nodes clearly less than the one before
     is_worse: bool = False
-    has_preview: bool = False
-    can_look_again: bool = False
-    n_open_check: int = 0
-    n_contradicted: int = 0
+    has_preview: bool = False  # whether the map of a training is shown
+    can_look_again: bool = False  # judged nodes could have a second look, and none had one yet
+    n_open_check: int = 0  # frames of the check count that are not done
+    n_contradicted: int = 0  # nodes of it that contradict the labels and had no second look
+    # whether fractions can be estimated by it, and were, as things are now
     can_estimate: bool = False
     is_estimated: bool = False
+    # whether a model was applied; whether that was another than the one there is now
     has_result: bool = False
     is_stale: bool = False
+    # slices of the image, and how many of them the model was wholly applied to
     n_slices: int = 1
     n_predicted: int = 0
-    is_saved: bool = False
+    is_saved: bool = False  # whether the result as it is was saved
 
 
 def next_step(progress: Progress) -> str:

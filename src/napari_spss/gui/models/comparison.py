@@ -15,26 +15,16 @@ from ...core.annotations import Classes
 
 @dataclass(frozen=True)
 class ComparedSlice:
-    """A slice as two runs label it, or several slices together.
-
-    Parameters
-    ----------
-    slice : int
-    labels : tuple of ndarray of uint8, (Y, X)
-        Of the one and of the other.
-    areas : ndarray of int, (2, C)
-        Pixels of each class that count in fractions.
-    shared, either : ndarray of int, (C,)
-        Pixels that have the class in both, and in at least one.
-    made_by : tuple of mapping
-        Where the labels of either come from, see `origin_of`.
-    """
+    """A slice as two runs label it, or several slices together."""
 
     slice: int
+    # (Y, X), of the one and of the other
     labels: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
-    areas: npt.NDArray[np.int64]
+    areas: npt.NDArray[np.int64]  # (2, C), pixels of each class that count in fractions
+    # (C,), pixels that have the class in both, and in at least one
     shared: npt.NDArray[np.int64]
     either: npt.NDArray[np.int64]
+    # where the labels of either come from, see `origin_of`
     made_by: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod

@@ -39,26 +39,18 @@ _HUNDRED = Decimal(100)
 
 @dataclass(frozen=True)
 class Reading:
-    """What one cell says.
+    """What one cell says."""
 
-    Parameters
-    ----------
-    kind : {"blank", "value", "interval", "question", "wrong"}
-        ``"value"`` may carry an interval as well; ``"interval"`` has no value; a ``"question"``
-        has none of the three numbers until it is answered.
-    value, low, high : float or None
-        Fractions, 0-1.
-    choices : (str, str) or None
-        Of a question: the texts that answer it, as a fraction and as per cent.
-    reason, remedy : str
-        Of a wrong cell or a question: what is the matter, and what to do.
-    """
-
+    # ``"value"`` may carry an interval as well; ``"interval"`` has no value; a ``"question"`` has
+    # none of the three numbers until it is answered
     kind: Kind
+    # fractions, 0-1
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    # of a question: the texts that answer it, as a fraction and as per cent
     choices: tuple[str, str] | None = None
+    # of a wrong cell or a question: what is the matter, and what to do
     reason: str = ""
     remedy: str = ""
 

@@ -339,20 +339,10 @@ class GridBook:
 
 @dataclass(frozen=True)
 class FrameLayout:
-    """How frames are laid.
-
-    Parameters
-    ----------
-    n : int
-        Number of frames.
-    size_px : int
-        About the side of a frame.
-    nodes_per_side : int
-        Nodes along a side.
-    """
+    """How frames are laid."""
 
     n: int = 16
-    size_px: int = 256
+    size_px: int = 256  # about the side of a frame
     nodes_per_side: int = 8
 
     @classmethod

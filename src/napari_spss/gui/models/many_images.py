@@ -28,20 +28,13 @@ class ManyRequest:
 
 @dataclass(frozen=True)
 class ManyMeasured:
-    """What was measured of the results of many images.
+    """What was measured of the results of many images."""
 
-    Parameters
-    ----------
-    measured, estimated : DataFrame
-        A row per image and class, of estimates per method as well; ``estimated`` has none if it was
-        stopped before.
-    overall : tuple of Estimate
-        The means of groups.
-    """
-
+    # a row per image and class, of estimates per method as well; ``estimated`` has none if it was
+    # stopped before
     measured: pd.DataFrame
     estimated: pd.DataFrame
-    overall: tuple[Estimate, ...]
+    overall: tuple[Estimate, ...]  # the means of groups
 
 
 def tables_in(folder: Path) -> tuple[Path, Path]:

@@ -43,21 +43,12 @@ class MapMaking:
 
 @dataclass(frozen=True)
 class Cleaning:
-    """How maps become labels.
+    """How maps become labels."""
 
-    Parameters
-    ----------
-    threshold : float or None
-        Two classes only; None is 0.5. More classes: the most probable one, whatever is given.
-    fill_holes : bool
-        Whether background enclosed within a slice is filled.
-    min_piece_px : int
-        Smaller objects of a slice become background.
-    """
-
+    # two classes only; None is 0.5. More classes: the most probable one, whatever is given
     threshold: float | None = None
-    fill_holes: bool = False
-    min_piece_px: int = 0
+    fill_holes: bool = False  # whether background enclosed within a slice is filled
+    min_piece_px: int = 0  # smaller objects of a slice become background
 
     @property
     def least(self) -> np.float16:
@@ -89,28 +80,15 @@ class Cleaning:
 
 
 class ResultsForm(Record):
-    """What was entered of maps and labels, as a project keeps it.
+    """What was entered of maps and labels, as a project keeps it."""
 
-    Parameters
-    ----------
-    mode : {"half", "matched", "slider"}
-        What says the threshold.
-    threshold : float
-        Where the slider is, 0-1.
-    fill_holes, min_piece_px
-        As of `Cleaning`.
-    flips : bool
-        Whether maps are averaged over mirror images.
-    smooth_z : bool
-        Whether they are averaged along z where slices are close.
-    """
-
-    mode: Literal["half", "matched", "slider"] = "half"
-    threshold: float = Field(default=0.5, ge=0, le=1)
+    mode: Literal["half", "matched", "slider"] = "half"  # what says the threshold
+    threshold: float = Field(default=0.5, ge=0, le=1)  # where the slider is, 0-1
+    # as of `Cleaning`
     fill_holes: bool = False
     min_piece_px: int = Field(default=0, ge=0, le=MAX_MIN_PIECE_PX)
-    flips: bool = False
-    smooth_z: bool = True
+    flips: bool = False  # whether maps are averaged over mirror images
+    smooth_z: bool = True  # whether they are averaged along z where slices are close
 
     @classmethod
     def restored(cls, values: object) -> Self:
@@ -254,10 +232,7 @@ class ResultMaps:
         return np.where(~self.is_predicted(z, rows) & (labels == 0), np.uint8(IGNORE), labels)
 
     def counts(
-        self,
-        z: int,
-        labels: npt.NDArray[np.uint8],
-        box: Box | None = None,
+        self, z: int, labels: npt.NDArray[np.uint8], box: Box | None = None
     ) -> npt.NDArray[np.int64]:
         """Return how many predicted pixels of a slice or box each class has; that outside, 0."""
         y0, x0, y1, x1 = box or self._whole

@@ -217,10 +217,7 @@ class ObjectEdits:
         return low.min(axis=0).tolist(), high.max(axis=0).tolist()
 
     def _split(
-        self,
-        number: int,
-        split: Callable[..., tuple[int, ...]],
-        where: Sequence[Sequence[float]],
+        self, number: int, split: Callable[..., tuple[int, ...]], where: Sequence[Sequence[float]]
     ) -> None:
         """Split an object by a function of the core, within its box."""
         low, _ = self._box([number]) or ([0, 0, 0], None)

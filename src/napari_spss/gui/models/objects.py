@@ -24,59 +24,29 @@ _LEAST_SHOWN_PX = 128
 
 @dataclass(frozen=True)
 class ObjectRequest:
-    """Which objects are to be found; see `core.analysis.find_objects`.
-
-    Parameters
-    ----------
-    class_index : int
-    class_name : str
-    per_slice : bool
-        Whether each slice stands alone.
-    min_size : str
-        A number of pixels or voxels, or with a unit, such as "0.01 um3".
-    split : float or None
-        Part of the width below which a neck is cut.
-    """
+    """Which objects are to be found; see `core.analysis.find_objects`."""
 
     class_index: int
     class_name: str
-    per_slice: bool = False
-    min_size: str = "1"
-    split: float | None = None
+    per_slice: bool = False  # whether each slice stands alone
+    min_size: str = "1"  # a number of pixels or voxels, or with a unit, such as "0.01 um3"
+    split: float | None = None  # part of the width below which a neck is cut
 
 
 @dataclass(eq=False)
 class FoundObjects:
-    """What was found, and what a person made of it; the array is the one that the viewer shows.
+    """What was found, and what a person made of it; the array is the one that the viewer shows."""
 
-    Parameters
-    ----------
-    request : ObjectRequest
-        For what was asked.
-    instances : ndarray of int32, (Z, Y, X)
-        The number of an object where it is, 0 elsewhere.
-    table : DataFrame
-        A row per object, with its number in the column ``object``.
-    version : int
-        Of the labels to which they belong.
-    judged : set of int
-        Objects that a person kept, or changed.
-    removed : ndarray of bool, (Z, Y, X)
-        Voxels that a person took from an object.
-    made_by : mapping
-        Where the labels come from, see `origin_of`.
-    notes : tuple of str
-        What could not be measured, and why.
-    """
-
-    request: ObjectRequest
-    instances: npt.NDArray[np.int32]
-    table: pd.DataFrame
-    version: int
-    judged: set[int] = field(default_factory=set)
+    request: ObjectRequest  # for what was asked
+    instances: npt.NDArray[np.int32]  # (Z, Y, X), the number of an object where it is, 0 elsewhere
+    table: pd.DataFrame  # a row per object, with its number in the column ``object``
+    version: int  # of the labels to which they belong
+    judged: set[int] = field(default_factory=set)  # objects that a person kept, or changed
+    # (Z, Y, X), voxels that a person took from an object
     removed: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0, 0), bool))
+    # where the labels come from, see `origin_of`
     made_by: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what could not be measured, and why
 
     def __post_init__(self) -> None:
         if not self.removed.size:

@@ -10,24 +10,12 @@ PLUGIN = "napari-spss"
 
 @dataclass(frozen=True)
 class Preferences:
-    """What the manifest's ``configurations`` offer.
+    """What the manifest's ``configurations`` offer."""
 
-    Parameters
-    ----------
-    device : str
-        Torch device for new runs.
-    minutes : float
-        Time limit that is proposed for a training; 0 is none.
-    preview_interval_s : float
-        Least time between two previews.
-    project_folder : str
-        Where projects are kept; empty: beside the image.
-    """
-
-    device: str = "auto"
-    minutes: float = 0.0
-    preview_interval_s: float = 3.0
-    project_folder: str = ""
+    device: str = "auto"  # torch device for new runs
+    minutes: float = 0.0  # time limit that is proposed for a training; 0 is none
+    preview_interval_s: float = 3.0  # least time between two previews
+    project_folder: str = ""  # where projects are kept; empty: beside the image
 
 
 def read_preferences() -> Preferences:

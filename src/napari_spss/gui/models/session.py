@@ -130,28 +130,17 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class RunForm:
-    """What the user entered before a training run.
-
-    Parameters
-    ----------
-    preset : str
-        ``fast`` or ``paper``.
-    max_minutes : float or None
-        Time limit beside the preset's steps or epochs; None for none.
-    device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    object_diameter_px : float or None
-        Width of the smallest object of interest, in data pixels.
-    overrides : mapping of str to object
-        Dotted settings that differ from the preset.
-    """
+    """What the user entered before a training run."""
 
     __pydantic_config__: ClassVar[ConfigDict] = RECORD
 
-    preset: str = "fast"
+    preset: str = "fast"  # ``fast`` or ``paper``
+    # time limit beside the preset's steps or epochs; None for none
     max_minutes: float | None = None
-    device: str = "auto"
+    device: str = "auto"  # ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``
+    # width of the smallest object of interest, in data pixels
     object_diameter_px: float | None = None
+    # dotted settings that differ from the preset
     overrides: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
@@ -276,26 +265,14 @@ class RunEnd:
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """What comes back of a run.
-
-    Parameters
-    ----------
-    model : Model
-    curves : Curves
-        As it drew them.
-    learned : Annotations or None
-        What it learned from last, if that is of the image in hand.
-    cut_short : TrainingSettings or None
-        Its settings, if time or a crash ended it on that image, and it can go on.
-    n_before : int
-        Steps of the trainings that it continued, if it can go on.
-    """
+    """What comes back of a run."""
 
     model: Model
-    curves: Curves = field(default_factory=Curves)
-    learned: Annotations | None = None
+    curves: Curves = field(default_factory=Curves)  # as it drew them
+    learned: Annotations | None = None  # what it learned from last, if that is of the image in hand
+    # its settings, if time or a crash ended it on that image, and it can go on
     cut_short: TrainingSettings | None = None
-    n_before: int = 0
+    n_before: int = 0  # steps of the trainings that it continued, if it can go on
 
 
 @dataclass

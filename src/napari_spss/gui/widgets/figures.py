@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from ...core.analysis import ClassFractions
     from .fraction_plot import FractionPlot
 
-_FORMATS = {
-    "svg,pdf,png": "SVG, PDF and PNG",
-    "svg": "SVG",
-    "pdf": "PDF",
-    "png": "PNG",
-}
+_FORMATS = {"svg,pdf,png": "SVG, PDF and PNG", "svg": "SVG", "pdf": "PDF", "png": "PNG"}
 
 
 class FiguresSection(QWidget):

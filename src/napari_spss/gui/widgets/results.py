@@ -256,9 +256,7 @@ class ResultsSection(QWidget):
     def _make_model_row(self) -> None:
         self._model = make_text("No model yet: train one, or load one.")
         self._load = make_button(
-            "Load…",
-            self._on_load,
-            "Load the model of a saved run, to apply it or to train it on.",
+            "Load…", self._on_load, "Load the model of a saved run, to apply it or to train it on."
         )
         self._worse = Notice(is_warning=True)
         self._worse.setObjectName("worse model")
@@ -269,14 +267,9 @@ class ResultsSection(QWidget):
         )
         self._take_back.hide()
         self._scope = make_choice(
-            SCOPES,
-            "Where to apply the model.\nRectangles are drawn under Annotate, Fractions.",
+            SCOPES, "Where to apply the model.\nRectangles are drawn under Annotate, Fractions."
         )
-        self._apply = make_button(
-            "Apply",
-            lambda: self.apply_requested.emit(self.scope()),
-            _APPLY,
-        )
+        self._apply = make_button("Apply", lambda: self.apply_requested.emit(self.scope()), _APPLY)
         self._flips = make_check(
             "mirror images",
             self.value_changed.emit,
@@ -291,11 +284,7 @@ class ResultsSection(QWidget):
             "object's width. Press Apply to have maps so.",
             is_on=True,
         )
-        self._look_again = make_button(
-            "",
-            self.second_look_requested.emit,
-            _LOOK_AGAIN,
-        )
+        self._look_again = make_button("", self.second_look_requested.emit, _LOOK_AGAIN)
 
     def _on_smooth(self) -> None:
         self._wants_smooth = self._smooth.isChecked()

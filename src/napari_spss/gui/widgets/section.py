@@ -27,12 +27,7 @@ class Section(QWidget):
     """
 
     def __init__(
-        self,
-        title: str,
-        content: QWidget,
-        *,
-        is_open: bool = True,
-        is_main: bool = False,
+        self, title: str, content: QWidget, *, is_open: bool = True, is_main: bool = False
     ) -> None:
         super().__init__()
         self._content = content

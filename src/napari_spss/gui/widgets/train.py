@@ -207,10 +207,7 @@ class TrainSection(QWidget):
 
     def _make_buttons(self) -> None:
         self._train = make_button("Train", self.train_requested.emit)
-        self._continue = make_button(
-            "Continue",
-            self.continue_requested.emit,
-        )
+        self._continue = make_button("Continue", self.continue_requested.emit)
         self._duration, self._missing, self._error = Notice(), Notice(), Notice()
         self._duration.setToolTip(
             "Measured by a few steps on this computer. Previews, and what else it does, add to it."

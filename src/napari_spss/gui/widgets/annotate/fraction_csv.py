@@ -22,21 +22,12 @@ from ...models import Cell, FractionSheet, cell_text, is_bare_fraction, parse_ce
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file says, ready for the table.
+    """What a file says, ready for the table."""
 
-    Parameters
-    ----------
-    proportions : tuple of Proportion
-        The rows, if all of the file could be used.
-    cells : dict
-        Otherwise the texts of each row by class, wrong ones as they stand in the file.
-    notes : tuple of str
-        What the user should know.
-    """
-
-    proportions: tuple[Proportion, ...] = ()
+    proportions: tuple[Proportion, ...] = ()  # the rows, if all of the file could be used
+    # otherwise the texts of each row by class, wrong ones as they stand in the file
     cells: dict[Region, dict[str, Cell]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what the user should know
 
     @property
     def regions(self) -> tuple[Region, ...]:

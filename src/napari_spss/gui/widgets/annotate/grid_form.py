@@ -40,11 +40,7 @@ class GridForm(QWidget):
     fault_changed = Signal()
 
     def __init__(
-        self,
-        propose: Callable[[], object],
-        lay: Callable[[], object],
-        *,
-        only_frames: bool,
+        self, propose: Callable[[], object], lay: Callable[[], object], *, only_frames: bool
     ) -> None:
         super().__init__()
         self.fault = ""
