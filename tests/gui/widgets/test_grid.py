@@ -435,6 +435,18 @@ def test_a_table_joins_what_is_counted_as_one_step(qtbot, tmp_path, monkeypatch)
     assert tool.value() == counted
 
 
+def test_done_goes_to_a_grid_that_is_laid_before_it_lays_one(qtbot):
+    viewer, _, tool = make_tool(qtbot)
+    tool.set_value([square_grid(0), square_grid(1)])
+    tool.set_suggested_slices([4])
+    viewer.dims.set_current_step(0, 0)
+    shown = []
+    for _ in range(2):
+        button(tool, "Done").click()
+        shown.append(viewer.dims.current_step[0])
+    assert shown == [1, 4]
+
+
 @pytest.mark.parametrize(
     ("grids", "names", "reason"),
     [

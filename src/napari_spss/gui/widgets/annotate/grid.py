@@ -460,8 +460,9 @@ class GridTool(QWidget):
     def _move_on(self, z: int) -> None:
         assert self._view.source is not None
         counted, n_slices = self.book.counted(), self._view.source.n_slices
-        suggested = [s for s in self._suggested if s not in counted and 0 <= s < n_slices]
-        target = next(iter(suggested), next_slice(n_slices, counted))
+        laid_or_suggested = (*self.book.slices(), *self._suggested)
+        wanted = [s for s in laid_or_suggested if s not in counted and 0 <= s < n_slices]
+        target = next(iter(wanted), next_slice(n_slices, counted))
         if target is None:
             self._message = "All slices are counted."
             return

@@ -108,6 +108,6 @@ class GridButtons(QWidget):
         self._goes_on.setToolTip(
             "After Done, go to the next frame that is not counted."
             if is_framing
-            else "After Done, go to the slice that spreads the counted ones best over the stack, "
-            "and lay a grid there."
+            else "After Done, go to the next open grid; if there is none, lay one on the slice "
+            "that spreads the counted ones best over the stack."
         )
