@@ -533,13 +533,13 @@ def line(row: Row) -> str:
     )
 
 
-def render(folder: Path) -> str:
-    """Markdown of all records in a folder: a table a device, a column of ratios a commit."""
+def render(folder: Path, newest: int = 0) -> str:
+    """Markdown of the newest records in a folder, all if 0: a table a device, a column a commit."""
     found = [records.read(path) for path in sorted(folder.glob("*.json"))]
     found.sort(key=lambda one: one["date"])
     parts = []
     for device in dict.fromkeys(one["device"] for one in found):
-        columns = [one for one in found if one["device"] == device]
+        columns = [one for one in found if one["device"] == device][-newest:]
         latest: dict[tuple[str, str], float | None] = {}
         values: dict[tuple[str, str, int], str] = {}
         for index, record in enumerate(columns):

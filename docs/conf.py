@@ -98,10 +98,10 @@ def stall_table() -> list[str]:
 
 
 def speed_table() -> list[str]:
-    """Markdown of the stored ratios of speed and memory."""
+    """Markdown of the newest stored ratios of speed and memory."""
     from speed import render
 
-    return render(HERE.parent / "benchmarks" / "results" / "speed").split("\n")
+    return render(HERE.parent / "benchmarks" / "results" / "speed", newest=3).split("\n")
 
 
 def paper_tables(folder: Path) -> Iterator[tuple[str, list[str]]]:
