@@ -143,6 +143,16 @@ def test_objects_count_where_they_begin() -> None:
     assert flat["objects_per_um2"] == pytest.approx(5 / (4 * 10 * 10))
 
 
+def test_what_slices_without_labels_cut_does_not_begin_after_them() -> None:
+    labels = np.zeros((8, 11, 11), np.uint8)
+    labels[:, 5, 5] = labels[6:, 8, 8] = 1
+    labels[3:5] = 255
+    row = _mito(labels, voxel_size_um=(2, 1, 1))
+    assert row["objects_per_um3"] == pytest.approx(1 / (4 * 10 * 10 * 2))  # slices 1, 2, 6 and 7
+    labels[[0, 2, 5, 7]] = 255  # no two neighbours are left
+    assert math.isnan(_mito(labels, voxel_size_um=(2, 1, 1))["objects_per_um3"])
+
+
 def test_densities_are_blank_where_sizes_are_not_known() -> None:
     labels = np.zeros((3, 9, 9), np.uint8)
     labels[1, 3:5, 3:5] = 1

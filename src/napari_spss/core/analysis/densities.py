@@ -125,11 +125,11 @@ def numerical_density(
     """Estimate the number of objects per volume, or of their sections per area.
 
     In a volume each pair of neighbouring slices is a disector: an object counts in the slice in
-    which it begins, but for the first, whose objects may have begun before. Of those at the edges
-    of a slice, the ones that touch the upper or the left edge do not count; the others do. So
-    each object counts once, whatever its size and shape, and no assumption is made about them. It
-    is assumed that the labels are right, that no object hides between two slices, and that the
-    stack was placed at random.
+    which it begins, but for the first and those after one without labels, whose objects may have
+    begun before. Of those at the edges of a slice, the ones that touch the upper or the left edge
+    do not count; the others do. So each object counts once, whatever its size and shape, and no
+    assumption is made about them. It is assumed that the labels are right, that no object hides
+    between two slices, and that the stack was placed at random.
 
     Parameters
     ----------
@@ -155,8 +155,9 @@ def numerical_density(
         return NOTHING
     begins = objects.loc[objects["is_counted"], "z0"].to_numpy(dtype=np.int64)
     counts = np.bincount(begins, minlength=len(sizes)).astype(float)
-    first = int(is_volume)
-    return estimate_fraction(counts[first:], sizes[first:], is_sample=is_sample, most=math.inf)
+    if is_volume:
+        sizes = np.where(np.append(0.0, sizes[:-1]) > 0, sizes, 0.0)
+    return estimate_fraction(counts, sizes, is_sample=is_sample, most=math.inf)
 
 
 def direction_weights(vectors: Floats, *, is_vertical: bool = False) -> Floats:
