@@ -28,12 +28,7 @@ def comparison_lines(
     """Predict some of the regions whose fractions were stated, and tabulate both; say warnings.
 
     Returns a line for every class but the background of at most eight regions, counted ones first,
-    spread evenly; nothing if no fraction was stated.
-
-    Raises
-    ------
-    Stopped
-        If the token was set.
+    spread evenly; nothing if no fraction was stated. Stopped if the token was set.
     """
     stated = sorted(annotations.effective_proportions(), key=_place)
     if not stated:

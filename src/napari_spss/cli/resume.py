@@ -195,12 +195,7 @@ def stack_of_run(
     """Open the image of a run, where it was or where the user says it is now.
 
     What the user does not state is as the run recorded it; ``command`` is that with which to state
-    another place.
-
-    Raises
-    ------
-    InputError
-        If it is not there, or another image.
+    another place. InputError if it is not there, or another image.
     """
     path = image or Path(inputs.image)
     if image is None and not path.exists():

@@ -24,14 +24,8 @@ if TYPE_CHECKING:
 class CheckCount(QObject):
     """Compares the check count with the labels that are shown.
 
-    Parameters
-    ----------
-    session : Session
-        Tells what cannot be done.
-    outcome : callable
-        Returns the result of the image that is shown.
-    annotate : AnnotateSection
-        Has the check count, and what a training would learn from.
+    The session tells what cannot be done; the outcome is that of the image that is shown. The
+    section has the check count, and what a training would learn from.
     """
 
     changed = Signal()  # there is another estimate

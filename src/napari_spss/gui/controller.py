@@ -377,12 +377,7 @@ class Controller(QObject):
 def check_place(results: ResultFiles, run_dir: Path | None = None) -> None:
     """See that nothing is in the way of results and of a copy of their run.
 
-    Raises
-    ------
-    InTheWay
-        If the user may have it replaced.
-    InputError
-        If not.
+    InTheWay if the user may have it replaced; InputError if not.
     """
     every = [results]
     if run_dir is not None:

@@ -18,14 +18,8 @@ if TYPE_CHECKING:
 class Guide:
     """Looks at image, annotations, model and result, and tells how far the work is.
 
-    Parameters
-    ----------
-    controller : Controller
-        Has the result.
-    inputs : Inputs
-        Sections that offer what can be done.
-    bar : RunBar
-        Says what comes next.
+    The controller has the result, the inputs offer what can be done, and the bar says what comes
+    next.
     """
 
     def __init__(self, controller: Controller, inputs: Inputs, bar: RunBar) -> None:

@@ -578,11 +578,7 @@ def compare_runs(
     """Yield the labels of two runs, slice by slice, and how far they agree.
 
     Classes have the names that ``as_named`` gives them: one may have got another between the runs.
-
-    Raises
-    ------
-    InputError
-        If the runs are of other classes.
+    InputError if the runs are of other classes.
     """
     preload()
     from ..core.prediction import predict_slice

@@ -42,14 +42,8 @@ class ObjectsInTheWay(InputError):
 class ObjectFinder(QObject):
     """Finds objects as the list of them asks for, and measures those that a project keeps.
 
-    Parameters
-    ----------
-    controller : Controller
-        Has the result.
-    inputs : Inputs
-        Has the list, which tells what is in the way of others.
-    contents : ProjectContents
-        Keeps objects that a person edited.
+    The controller has the result. The list is in the inputs and tells what is in the way of others;
+    objects that a person edited are kept in the contents.
     """
 
     def __init__(

@@ -29,20 +29,8 @@ if TYPE_CHECKING:
 class Opener(QObject):
     """Turns the dock to the image that is chosen, and fills it from the image's project.
 
-    Parameters
-    ----------
-    viewer : Viewer
-    controller : Controller
-        Has the image's result.
-    guide : Guide
-    inputs : Inputs
-        Where the image is chosen; what is filled.
-    project : ProjectBar
-        Knows where the project of an image is.
-    contents : ProjectContents
-        Fills the sections.
-    runs : ProjectRuns
-    objects : ObjectFinder
+    The inputs are where the image is chosen, and what is filled, by the contents. The project knows
+    where that of an image is; the controller has the image's result.
     """
 
     turned = Signal()  # to an image with all that belongs to it, or to none

@@ -24,15 +24,8 @@ if TYPE_CHECKING:
 class ProjectRuns(QObject):
     """Lists the runs of a project, and has the last one loaded when it is opened.
 
-    Parameters
-    ----------
-    controller : Controller
-        Has the model in use.
-    inputs : Inputs
-        Has the list.
-    contents : ProjectContents
-        Keeps which run is in use.
-    project : ProjectBar
+    The controller has the model in use, the inputs have the list, and the contents keep which run
+    is in use.
     """
 
     def __init__(

@@ -23,13 +23,7 @@ def get_reader(
 
 
 def read_stacks(path: str | Sequence[str]) -> list[LayerData]:
-    """Open stacks lazily, with voxel size and axis labels.
-
-    Raises
-    ------
-    InputError
-        If a file is damaged.
-    """
+    """Open stacks lazily, with voxel size and axis labels; InputError if a file is damaged."""
     paths = [path] if isinstance(path, str) else list(path)
     return [_read(Path(one)) for one in paths]
 

@@ -44,19 +44,8 @@ class _Training:
 class Trainings(QObject):
     """Begins trainings, shows their previews, and keeps what is known of the model in use.
 
-    Parameters
-    ----------
-    runner : Runner
-    inputs : Inputs
-    layers : ResultLayers
-        Show previews.
-    gate : PreviewGate
-    runs_folder : callable
-        Returns the folder of the project's runs; None if there is none.
-    shown : callable
-        Returns the image that is shown, as it is annotated now, and how its maps become labels.
-    preview_interval_s : float
-        Least time between previews.
+    ``runs_folder`` returns the folder of the project's runs; None if there is none. ``shown``
+    returns the image that is shown, as it is annotated now, and how its maps become labels.
     """
 
     def __init__(

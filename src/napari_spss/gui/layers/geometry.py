@@ -162,14 +162,10 @@ class Geometry:
         return data[plane_index(self.axes, z)]
 
     def layer_arguments(self, *, reduction: int = 1, first_slice: int = 0) -> dict[str, Any]:
-        """Arguments that put a layer of results where the source is.
+        """Arguments that put a layer of results, from ``first_slice`` on, where the source is.
 
-        Parameters
-        ----------
-        reduction : int
-            Data pixels a pixel of the results, whose pixel 0 covers data pixels 0..reduction-1.
-        first_slice : int
-            Slice of the results' index 0.
+        One of its pixels is ``reduction`` data pixels wide; pixel 0 covers data pixels
+        0..reduction-1.
         """
         factor, start = np.ones(len(self.axes)), np.zeros(len(self.axes))
         for axis, name in enumerate(self.axes):
@@ -221,10 +217,7 @@ def plane_index(axes: str, z: int) -> tuple[int | slice, ...]:
 def find_axes(layer: Layer) -> str:
     """Name the axes of an image or labels layer, without the RGB axis.
 
-    Raises
-    ------
-    InputError
-        If it has more axes than a stack, or there is no telling which is the channel.
+    InputError if it has more axes than a stack, or there is no telling which is the channel.
     """
     shape = tuple(full_resolution(layer).shape[: layer.ndim])
     labels = [str(label).lower() for label in layer.axis_labels]

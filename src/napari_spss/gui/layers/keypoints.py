@@ -242,10 +242,7 @@ class KeypointLayer(OwnLayer):
     def show(self) -> Points:
         """Return the layer, made anew if need be; the active layer stays active.
 
-        Raises
-        ------
-        InputError
-            If there is no image.
+        InputError if there is no image.
         """
         if self._layer is not None:
             return self._layer

@@ -28,10 +28,7 @@ _OPENED = "napari_spss file"
 def open_with_labels(viewer: Viewer, image: Path, folder: Path) -> None:
     """Show an image, unless it is open, and the labels in the folder of its result.
 
-    Raises
-    ------
-    InputError
-        If it cannot be read, or is a set of images of different sizes or scales.
+    InputError if it cannot be read, or is a set of images of different sizes or scales.
     """
     from ...core.images import labels_in, open_labels, open_stack
 
@@ -103,21 +100,10 @@ def _path_of(layer: Any) -> Path | None:
 
 
 class _Planes:
-    """Slices as one array, each read when it is asked for.
+    """Slices of one size as one array (Z, Y, X, *more), each read when it is asked for.
 
     A dask array would do, but for napari's cache of these, which fails at times where two threads
     read at once.
-
-    Parameters
-    ----------
-    stack : Stack
-        Of one size.
-    read : callable
-        Gives the values of a slice, (Y, X, *more).
-    dtype : dtype
-        Of the values.
-    more : tuple of int
-        Further axes.
     """
 
     def __init__(

@@ -34,10 +34,7 @@ class ReferenceLayer:
     def show(self, geometry: Geometry, fraction: float, width_px: float) -> None:
         """Show a card instead of the last one.
 
-        Raises
-        ------
-        InputError
-            If objects of this width do not fit into a slice.
+        InputError if objects of this width do not fit into a slice.
         """
         from ...core.simulation import reference_card
 

@@ -29,18 +29,12 @@ _LARGE_PX = 1 << 20  # a slice beyond that takes longer than a moving slider may
 
 
 class Relabeller(QObject):
-    """Writes labels of slices that wait for them.
+    """Writes labels of slices that wait for them, that which the viewer shows first.
 
     Small slices are computed here, a few milliseconds at a time; large ones in a thread, one after
-    the other. While the settings change faster than large slices are computed, those are shown
-    that were asked for when the computation began, and the last ones in the end.
-
-    Parameters
-    ----------
-    current_slice : callable
-        Returns the slice that the viewer shows; it comes first.
-    correct : callable
-        Changes the labels (Y, X) of a slice in place before they are written.
+    the other. While the settings change faster than large slices are computed, those are shown that
+    were asked for when the computation began, and the last ones in the end. ``correct`` changes the
+    labels (Y, X) of a slice in place before they are written.
     """
 
     slice_done = Signal(int, object)  # slice, labels (Y, X) as written
@@ -117,10 +111,7 @@ class Relabeller(QObject):
     def flush(self) -> None:
         """Write everything that waits, now, and again what failed.
 
-        Raises
-        ------
-        RunError
-            If there is no room for it on the disk.
+        RunError if there is no room for it on the disk.
         """
         task, self._task = self._task, None
         self._waiting |= self._unwritten

@@ -80,10 +80,7 @@ class Source:
 def snapshot(layer: Image) -> Source:
     """Describe an image layer for the core; no pixels are read.
 
-    Raises
-    ------
-    InputError
-        If the layer's axes or data type cannot be used.
+    InputError if the layer's axes or data type cannot be used.
     """
     from ...core.images import stack_from_array
 
@@ -317,20 +314,10 @@ class ResultLayers:
         *,
         replaces: bool = False,
     ) -> Labels:
-        """Show objects with their table, and no other labels.
+        """Show objects of a class of an image with their table, and no other labels.
 
-        Parameters
-        ----------
-        source : Source
-            The image.
-        class_name : str
-            Their class.
-        instances : ndarray of int32, (Z, Y, X)
-            Numbers, pixel by pixel; the layer shares their memory.
-        table : DataFrame
-            A row per number, in the column ``object``.
-        replaces : bool
-            Whether they replace objects that somebody painted, which else stay beside them.
+        The layer shares the memory of their numbers (Z, Y, X). The table has a row per number, in
+        the column ``object``. They replace objects that somebody painted, or else stay beside them.
         """
         role = f"{class_name} objects"
         place, values = source.geometry.layer_arguments(), source.geometry.expand(instances)

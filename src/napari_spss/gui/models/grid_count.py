@@ -165,24 +165,10 @@ class GridBook:
         rng: np.random.Generator,
         with_last: bool = False,
     ) -> None:
-        """Lay a grid with a random offset on a slice that has none.
+        """Lay a grid of about ``n_side`` nodes along a side, with a random offset, on a slice.
 
-        Parameters
-        ----------
-        slice_index : int
-        shape : tuple of int
-            (Y, X) of the slice in pixels.
-        n_side : int
-            About this many nodes along a side.
-        rng : numpy.random.Generator
-            Draws the offset.
-        with_last : bool
-            Undo this together with the step before it.
-
-        Raises
-        ------
-        InputError
-            If the slice has a grid.
+        The shape of the slice is (Y, X) in pixels. With ``with_last`` it is undone together with
+        the step before it. InputError if the slice has a grid.
         """
         region = Region(slice_index)
         if region in self._grids:

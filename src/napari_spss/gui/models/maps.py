@@ -94,10 +94,7 @@ class ResultsForm(Record):
     def restored(cls, values: object) -> Self:
         """Return the form of values that were kept in a file, which may be damaged.
 
-        Raises
-        ------
-        InputError
-            If a value is not of its kind, or out of bounds.
+        InputError if a value is not of its kind, or out of bounds.
         """
         try:
             return cls.model_validate(values)
@@ -106,14 +103,9 @@ class ResultsForm(Record):
 
 
 class ResultMaps:
-    """Maps of a stack, filled slice by slice or box by box.
+    """Maps (Z, Y, X) of a stack, filled slice by slice or box by box.
 
-    Parameters
-    ----------
-    classes : Classes
-        Background first. The background's map is the remainder and is not kept.
-    shape : tuple of int
-        (Z, Y, X) of the stack.
+    The background's map is the remainder and is not kept.
     """
 
     def __init__(self, classes: Classes, shape: tuple[int, int, int]) -> None:
@@ -216,10 +208,7 @@ class ResultMaps:
     ) -> npt.NDArray[np.uint8]:
         """Return labels of a slice with 255 where nothing was predicted, nor painted.
 
-        Raises
-        ------
-        InputError
-            If a value stands for no class.
+        InputError if a value stands for no class.
         """
         strays = labels[(labels >= len(self.classes)) & (labels != IGNORE)]
         if strays.size:

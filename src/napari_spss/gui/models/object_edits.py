@@ -82,10 +82,7 @@ class ObjectEdits:
     def merge(self, number: int, other: int) -> None:
         """Make two objects one, with the number of the first.
 
-        Raises
-        ------
-        InputError
-            If they are the same, or lie in different slices where each slice stands alone.
+        InputError if they are the same, or lie in different slices where each slice stands alone.
         """
         from ...core.analysis import merge_objects
 
@@ -100,13 +97,7 @@ class ObjectEdits:
         self._edit([number, other], lambda part: merge_objects(part, (number, other)), [number])
 
     def fill(self, number: int) -> None:
-        """Fill the holes of an object.
-
-        Raises
-        ------
-        InputError
-            If there are none.
-        """
+        """Fill the holes of an object; InputError if there are none."""
         from ...core.analysis import fill_object
 
         self._edit([number], lambda part: fill_object(part, number), [number])
@@ -129,10 +120,7 @@ class ObjectEdits:
     def split_along(self, line: Sequence[Sequence[float]]) -> None:
         """Split the object that is most under a line of corners (z, y, x).
 
-        Raises
-        ------
-        InputError
-            If it does not cut one in two.
+        InputError if it does not cut one in two.
         """
         from ...core.analysis import split_along_line
 
@@ -146,14 +134,8 @@ class ObjectEdits:
     def take_paint(self, places: _Ints, before: npt.NDArray[Any]) -> None:
         """Take note of numbers that somebody painted in the array.
 
-        Where each slice stands alone, what is painted in another slice is another object.
-
-        Parameters
-        ----------
-        places : ndarray of int
-            In the flat array; each once.
-        before : ndarray of int
-            What was there.
+        The places are in the flat array, each once; ``before`` is what was there. Where each slice
+        stands alone, what is painted in another slice is another object.
         """
         found, per_slice = self._found, self._found.request.per_slice
         flat = found.instances.reshape(-1)

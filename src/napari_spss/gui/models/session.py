@@ -147,10 +147,7 @@ class RunForm:
     def restored(cls, values: Mapping[str, object]) -> RunForm:
         """Return the form of values that were kept in a file, which may be damaged.
 
-        Raises
-        ------
-        InputError
-            If a value is not of its kind, or no setting can have it.
+        InputError if a value is not of its kind, or no setting can have it.
         """
         try:
             form = TypeAdapter(cls).validate_python(values, strict=False)
@@ -163,12 +160,8 @@ class RunForm:
         """Return the settings of the run.
 
         A model that is to be continued keeps its network and its normalisation, whatever the
-        defaults of its preset have become since; what the user entered comes first.
-
-        Raises
-        ------
-        InputError
-            If a value is out of bounds; ``field`` names the setting that is to be marked.
+        defaults of its preset have become since; what the user entered comes first. InputError if a
+        value is out of bounds; ``field`` names the setting that is to be marked.
         """
         changes: dict[str, object] = {"image.object_diameter_px": self.object_diameter_px}
         if self.max_minutes is not None:

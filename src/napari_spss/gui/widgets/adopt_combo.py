@@ -17,15 +17,8 @@ if TYPE_CHECKING:
 class AdoptCombo(QComboBox):
     """Shows the layer that a tool uses, and offers others; never chooses one by itself.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-    kind : type
-        Of the layers that are offered.
-    role : str
-        That of the tool's own layers; those of ours that have another are not offered.
-    none_text : str
-        The entry that stands for no layer.
+    Layers of a kind are offered, but of ours only those with the role of the tool's own; an entry
+    with ``none_text`` stands for no layer.
     """
 
     adopted = Signal(object)  # the user chose a layer, or None

@@ -67,13 +67,7 @@ class ObjectsSection(QWidget):
     # -- value -----------------------------------------------------------------------------------
 
     def value(self) -> ObjectRequest:
-        """Return which objects are to be found.
-
-        Raises
-        ------
-        InputError
-            If the least size is none.
-        """
+        """Return which objects are to be found; InputError if the least size is none."""
         size = self._min_size.text().strip().replace(",", ".")
         unit = self._unit.currentData() if size else ""
         size = size or "1"

@@ -39,12 +39,8 @@ def read_fractions(path: Path, sheet: FractionSheet) -> Imported:
     """Read ``proportions.csv`` for a table.
 
     A file whose places and classes are right, but some of whose cells are wrong, is read as text,
-    so that the wrong cells can be seen and corrected in the table.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or its rows or columns have no place in the table.
+    so that the wrong cells can be seen and corrected in the table. InputError if the file cannot be
+    read, or its rows or columns have no place in the table.
     """
     try:
         annotations = read_annotations(proportions=path, classes=sheet.classes)
@@ -107,11 +103,5 @@ def _as_per_cent(text: str) -> str:
 
 
 def write_fractions(path: Path, sheet: FractionSheet) -> None:
-    """Write what is stated to ``proportions.csv``.
-
-    Raises
-    ------
-    RunError
-        If the file cannot be written.
-    """
+    """Write what is stated to ``proportions.csv``; RunError if the file cannot be written."""
     write_proportions(path, Annotations(Classes(sheet.classes), proportions=sheet.value()))

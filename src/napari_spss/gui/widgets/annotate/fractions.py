@@ -295,10 +295,7 @@ class FractionsTable(QWidget):
     def import_csv(self, path: str | Path) -> None:
         """Read a CSV file into the table as one step; other rows stay as they are.
 
-        Raises
-        ------
-        InputError
-            If the file cannot be read or does not belong to this image and these classes.
+        InputError if the file cannot be read or does not belong to this image and these classes.
         """
         imported = read_fractions(Path(path), self._sheet)
         new = [r for r in imported.regions if r.box is not None and r not in self._sheet.boxes]
@@ -314,10 +311,7 @@ class FractionsTable(QWidget):
     def export_csv(self, path: str | Path) -> None:
         """Write what is stated to a CSV file; wrong cells are not in it.
 
-        Raises
-        ------
-        RunError
-            If the file cannot be written.
+        RunError if the file cannot be written.
         """
         write_fractions(Path(path), self._sheet)
         cells = counted(len(self._marks), "marked cell")

@@ -155,10 +155,7 @@ class GridTool(QWidget):
     def set_source(self, layer: Image | None) -> None:
         """Point out the annotated image layer, or that there is none at the moment.
 
-        Raises
-        ------
-        InputError
-            If the layer's axes are not those of a stack.
+        InputError if the layer's axes are not those of a stack.
         """
         if layer is not None:
             self._view.set_source(layer)

@@ -102,10 +102,7 @@ class KeypointsTool(QWidget):
     def set_source(self, layer: Image | None) -> None:
         """Point out the annotated image layer, or that there is none at the moment.
 
-        Raises
-        ------
-        InputError
-            If the layer's axes are not those of a stack.
+        InputError if the layer's axes are not those of a stack.
         """
         if layer is not None:
             self._frame = SourceFrame(layer)

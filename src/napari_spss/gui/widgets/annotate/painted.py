@@ -123,12 +123,8 @@ class PaintedTool(QWidget):
     def set_source(self, layer: Image | None) -> None:
         """Point out the annotated image layer, or that there is none at the moment.
 
-        Labels that do not fit another image are let go; their layer stays.
-
-        Raises
-        ------
-        InputError
-            If the layer's axes are not those of a stack.
+        Labels that do not fit another image are let go; their layer stays. InputError if the
+        layer's axes are not those of a stack.
         """
         if layer is None:
             self._new.setEnabled(False)
@@ -198,18 +194,10 @@ class PaintedTool(QWidget):
         return any((labels.plane(z) == value).any() for z in range(labels.n_slices))
 
     def set_value(self, layer: Labels | None, values: Sequence[int] | None = None) -> None:
-        """Adopt a Labels layer, or none.
+        """Adopt a Labels layer, or none, with the label value of each class.
 
-        Parameters
-        ----------
-        layer : Labels or None
-        values : sequence of int, optional
-            Label value of each class; guessed from the layer by default.
-
-        Raises
-        ------
-        InputError
-            If the layer does not lie on the image pixel by pixel.
+        Values are guessed from the layer by default. InputError if it does not lie on the image
+        pixel by pixel.
         """
         if layer is None:
             self._let_go()
@@ -261,22 +249,8 @@ class PaintedTool(QWidget):
     ) -> int:
         """Paint where a class is, and where the background is; napari's undo takes it back.
 
-        Parameters
-        ----------
-        planes : iterable of two ndarray of bool, (Y, X)
-            Slice by slice, where each of them is.
-        index : int
-            Of the class.
-
-        Returns
-        -------
-        int
-            How many slices are painted so.
-
-        Raises
-        ------
-        InputError
-            If the layer cannot be painted, or one of the two has no label value.
+        There are two masks (Y, X) for each slice. Returns how many slices are painted so.
+        InputError if the layer cannot be painted, or one of the two has no label value.
         """
         layer = self._layer or self._new_layer()
         values = self._values

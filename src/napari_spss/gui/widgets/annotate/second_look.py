@@ -39,15 +39,8 @@ class SecondLook(QWidget):
     """Shows one doubtful node after the other: keep it, change its class, or leave it unsure.
 
     What is said goes into the grids of the counting tool, whose history takes it back; a node that
-    was looked at bears a mark there. Hidden as long as there is nothing to look at.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    grid : GridTool
-        Whose nodes are looked at.
-    is_check : bool
-        Whether they are nodes of a check count that contradict the labels.
+    was looked at bears a mark there. Nodes of a check count are those that contradict the labels.
+    Hidden as long as there is nothing to look at.
     """
 
     value_changed = Signal()  # there are other nodes to look at
