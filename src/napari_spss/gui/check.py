@@ -106,7 +106,10 @@ class CheckCount(QObject):
         assert maps is not None
         call = partial(
             _estimate,
-            *(labels, maps.classes, self._check(), self._training()),
+            labels,
+            maps.classes,
+            self._check(),
+            self._training(),
             version=outcome.version,
             is_set=source.stack.is_set,
             identity=source.identity,
@@ -156,6 +159,6 @@ def _estimate(
             check_fresh(check, *run.all_annotations())
     counted = training if any(grid.is_done for grid in training.grids) else None
     estimates = estimate_fractions(
-        *(labels, check), training=counted, classes=classes, is_set=is_set, outside=classes.outside
+        labels, check, training=counted, classes=classes, is_set=is_set, outside=classes.outside
     )
     return Estimated(estimates, contradicted_nodes(labels, check), check, training, version)

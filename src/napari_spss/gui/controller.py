@@ -89,7 +89,11 @@ class Controller(QObject):
         self._compared: tuple[Source, tuple[Labels, Labels]] | None = None
         self.check = CheckCount(session, lambda: self.outcome, inputs.annotate, self)
         self.trainings = Trainings(
-            *(self.runner, inputs, self.layers, self.gate, runs_folder),
+            self.runner,
+            inputs,
+            self.layers,
+            self.gate,
+            runs_folder,
             lambda: (self.source, self.outcome.cleaning),
             preview_interval_s=preview_interval_s,
             parent=self,

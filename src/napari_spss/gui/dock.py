@@ -123,8 +123,14 @@ class SpssDock(QWidget):
         self._objects = ObjectFinder(self.controller, self._inputs, self._contents, self)
         self._runs = ProjectRuns(self.controller, self._inputs, self._contents, self.project, self)
         self._opener = Opener(
-            *(self._viewer, self.controller, self.guide, self._inputs),
-            *(self.project, self._contents, self._runs, self._objects),
+            self._viewer,
+            self.controller,
+            self.guide,
+            self._inputs,
+            self.project,
+            self._contents,
+            self._runs,
+            self._objects,
             parent=self,
         )
         self._lay_out()

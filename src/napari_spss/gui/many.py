@@ -54,7 +54,10 @@ class ManyRuns(QObject):
         making, cleaning = self._results.map_making(), self._results.cleaning()
         threshold = None if cleaning.threshold is None else round(cleaning.threshold, 4)
         began = self._begin(
-            *("images", apply_to_many, request, request.images),
+            "images",
+            apply_to_many,
+            request,
+            request.images,
             model=self._model(),
             device=self._inputs.form().device,
             threshold=threshold,
@@ -77,7 +80,10 @@ class ManyRuns(QObject):
                 "this one to all with another folder for the results."
             )
         began = self._begin(
-            *("measuring", measure_many, request, request.results),
+            "measuring",
+            measure_many,
+            request,
+            request.results,
             names=None if model.classes == begun.classes else tuple(model.classes),
             min_size=wanted.min_size,
             split=wanted.split,

@@ -250,7 +250,7 @@ class ProjectContents:
         annotations = state.annotations or Annotations(Classes(state.classes))
         is_damaged = "proportions" in project.unreadable
         self._annotate.set_value(
-            *(annotations, typed), looks=state.looks, check=state.check, is_damaged=is_damaged
+            annotations, typed, looks=state.looks, check=state.check, is_damaged=is_damaged
         )
         self._show_form(form)
         if faults:
