@@ -617,3 +617,15 @@ def test_one_check_count_is_not_that_of_several(spss, labels):
     done = spss(*command, "checks")
     assert done.code == 1
     assert "q.csv" in table_of().set_index("folder").loc["q", "problem"]
+
+
+def test_the_edge_of_a_pixel_is_told_alike_of_images_and_of_their_labels(spss, study):
+    values = np.zeros((64, 64), np.uint8)
+    values[20:40, 20:40] = 1
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.02, "PhysicalSizeY": 0.005}
+    for name in "ab":
+        tifffile.imwrite(f"{name}.ome.tif", values, metadata=metadata)
+    for command in (("predict", "run"), ("measure",)):
+        done = spss(*command, "a.ome.tif", "b.ome.tif", "--out", command[0])
+        assert done.code == 0, done.err
+        assert set(table_of(f"{command[0]}/images.csv")["pixel_um"]) == {"0.01"}

@@ -350,9 +350,7 @@ def predict_images(
         )
         if done is None:
             token.check()
-        sizes = {stack.pixel_size_um(z) for z in range(stack.n_slices if stack.is_set else 1)}
-        size = sizes.pop() if len(sizes) == 1 else None
-        return done is not None, {"pixel_um": "" if size is None else str(size)}
+        return done is not None, {"pixel_um": _pixel_um(stack)}
 
     stack_table = table_names(_FRACTIONS)[1]
     made = {
@@ -364,6 +362,13 @@ def predict_images(
     made |= {"weights": model.weights_digest, "classes": tuple(model.classes)}
     listed = list_with_names(images, results, each=each, groups=groups, made=made)
     return one_by_one(listed, work, results, stack_table, made, show, token)
+
+
+def _pixel_um(stack: Stack) -> str:
+    """Edge of a pixel of an image, or of all images of a set, for the table."""
+    sizes = {stack.pixel_size_um(z) for z in range(stack.n_slices if stack.is_set else 1)}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return "" if size is None else str(size)
 
 
 def measure_images(
@@ -414,7 +419,7 @@ def measure_images(
         files = measurement_results(
             folder / _FRACTIONS, labels=path, voxel_size_um=size, overwrite=overwrite
         )
-        told = {"pixel_um": "" if size[2] is None else str(size[2])}
+        told = {"pixel_um": _pixel_um(masks.stack.with_voxel_size(voxel_size_um))}
         done_as = f"{made} {stamp_of(path)}"
         if files.are_done(done_as):
             return False, told
