@@ -317,3 +317,13 @@ def test_dubai_tile_is_a_set_of_rgb_images(shared_data: Path) -> None:
     assert (image_set.n_slices, image_set.n_channels) == (9, 3)
     assert image_set.read(8, (0, 0, 5, 6)).shape == (3, 5, 6)
     image_set.close()
+
+
+def test_pixels_of_a_set_that_are_not_square_are_told(tmp_path):
+    for pixel_um, is_told in ((0.002, True), (0.00499, False)):
+        for name, shape in (("a", (40, 50)), ("b", (60, 50))):
+            metadata = {"axes": "YX", "PhysicalSizeX": 0.005, "PhysicalSizeY": pixel_um}
+            tifffile.imwrite(tmp_path / f"{name}.ome.tif", np.zeros(shape), metadata=metadata)
+        assert open_stack(tmp_path).is_set
+        told = [note for note in open_stack(tmp_path).notes if "not square" in note]
+        assert len(told) == is_told

@@ -242,8 +242,8 @@ class Counts:
             )
         if len(uneven := stack.loc[(stack["fraction"] > 0) & (stack["low"] == 0), "class"]):
             notes.append(
-                f"The interval of {', '.join(uneven)} reaches down to 0: images differ much, and "
-                "are few. Where some have none and others much, about 80 of 100 such intervals "
+                f"The interval of {', '.join(uneven)} reaches down to 0: images are few, or "
+                "differ much. Where some have none and others much, about 80 of 100 such intervals "
                 "hold the truth, not 95; measure more images."
             )
         if stack["surface_um2_per_um3"].notna().any():

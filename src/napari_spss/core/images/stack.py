@@ -7,7 +7,7 @@ import math
 import operator
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, Self, TypeAlias
@@ -16,7 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import psutil  # type: ignore[import-untyped]
 
-from ..base import UNKNOWN_VOXEL, InputError, VoxelSize, counted, doubt_of_size, merge_voxel_size
+from ..base import (
+    UNKNOWN_VOXEL,
+    InputError,
+    VoxelSize,
+    counted,
+    doubt_of_size,
+    length_text,
+    merge_voxel_size,
+)
 from .axes import AxisPlan, guess_axes, resolve_axes
 from .raw import Pixels
 
@@ -225,6 +233,8 @@ class Stack:
         doubt = doubt_of_size(edge for image in images for edge in image.voxel_size_um)
         if doubt and self._stated_um == UNKNOWN_VOXEL and not self.is_labels:
             notes[f"{source} {doubt}; state it if it is another one (voxel size)."] = None
+        if self.is_set:
+            notes |= dict.fromkeys(_notes_of_shape(self._images, self.names))
         self.notes = tuple(notes)
         if axes is None and not self.is_labels and _is_narrow(first.plan):
             self.notes += (
@@ -520,6 +530,20 @@ def _check_agreement(images: Sequence[_Image], names: Sequence[str], source: str
                     f"the images of {source} differ in {what}: {before} has {here}, {name} "
                     f"has {there}; convert them to one, or keep them in separate folders."
                 )
+
+
+def _notes_of_shape(images: Sequence[_Image], names: Sequence[str]) -> Iterator[str]:
+    """Say of the first image of a set whose pixels are not square that they are taken for such."""
+    for image, name in zip(images, names, strict=True):
+        y_um, x_um = image.voxel_size_um[1:]
+        if y_um and x_um and not math.isclose(y_um, x_um, rel_tol=0.01):
+            yield (
+                f"The pixels of {name} are not square ({length_text(y_um)} high, "
+                f"{length_text(x_um)} wide). In a set of images they are taken for squares of the "
+                "same area: areas are right, lengths and surfaces are not. Take such images one by "
+                "one (--each)."
+            )
+            return
 
 
 def _are_separate(images: Sequence[_Image]) -> bool:
