@@ -213,7 +213,7 @@ class ResultFiles:
         self._write_record(record.model_copy(update={"digests": left}), aside)
 
     def _write_record(self, record: _Written, aside: Path) -> None:
-        (aside / self._record_path.name).write_text(record.model_dump_json(indent=1))
+        (aside / self._record_path.name).write_bytes(record.model_dump_json(indent=1).encode())
         (aside / self._record_path.name).replace(self._record_path)
 
     @property

@@ -222,7 +222,7 @@ def predict_in_blocks(
             for left in folder.rglob("*.partial"):  # zarr was writing it when a worker was killed
                 left.unlink()
             shares = (place / _GREYS).glob(_PADDED.format("[0-9]*"))
-            told = padding_message(model, {int(p.stem): float(p.read_text()) for p in shares})
+            told = padding_message(model, {int(p.stem): float(p.read_text("utf-8")) for p in shares})
             if told is not None:
                 show(told)
             if threshold == "auto":
@@ -321,7 +321,7 @@ def join_prediction(out_dir: str | Path, *, device: str = "auto", wait_s: float 
 def _client_of(daisy: Any, address: Path) -> Any:
     """Connect to the server at an address; None if it does not answer, as one that was killed."""
     try:
-        client = daisy.Client(daisy.Context(**json.loads(address.read_text())))
+        client = daisy.Client(daisy.Context(**json.loads(address.read_text("utf-8"))))
     except (OSError, RuntimeError, ValueError):
         return None
     return client if client.connected else None
@@ -478,7 +478,7 @@ def _serve(
         if not (place / _ERROR).exists():
             raise Stopped from None
         is_complete = False
-        fault = (place / _ERROR).read_text()
+        fault = (place / _ERROR).read_text("utf-8")
     if not is_complete:
         if not fault and shutil.disk_usage(place).free < _LEAST_FREE:
             fault = "the disk is full; free some space."
@@ -653,7 +653,7 @@ def _mean_uncertainty(
     """Mean of every slice, over the pixels of its blocks."""
     total = dict.fromkeys(range(stack.n_slices), 0.0)
     for index, regions in enumerate(blocks):
-        means = json.loads((place / _DONE / str(index)).read_text())
+        means = json.loads((place / _DONE / str(index)).read_text("utf-8"))
         for region, mean in zip(regions, means, strict=True):
             height, width = stack.shape_of(region.slice)
             y0, x0, y1, x1 = stack.box_of(region.slice, region.box)

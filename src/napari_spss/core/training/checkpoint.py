@@ -440,7 +440,8 @@ def _load_tensors(path: Path, *, names: tuple[str, ...] | None = None) -> tuple[
     try:
         with safe_open(path, framework="pt") as file:
             wanted = file.keys() if names is None else names
-            tensors = {name: file.get_tensor(name) for name in wanted}
+            # copies: Windows replaces no file of which a part is mapped, as by the next checkpoint
+            tensors = {name: file.get_tensor(name).clone() for name in wanted}
             return tensors, (file.metadata() or {}).get("record", "")
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is damaged ({error}); {REMEDY}.") from error
