@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -153,6 +154,26 @@ def test_an_error_changes_nothing(results):
         write(results, then=fail)
     assert contents(results.folder) == before
     assert hidden(results.folder) == RECORD
+
+
+def test_while_another_program_has_a_result_open_nothing_changes(results, monkeypatch):
+    write(results, "old")
+    before, rename = contents(results.folder), Path.rename
+
+    def refuse(path, target):
+        if path == results.folder / "table.csv":
+            error = PermissionError(13, "used by another process")
+            error.winerror = 32
+            raise error
+        return rename(path, target)
+
+    with pytest.raises(RunError, match="close it in other programs, such as a spreadsheet, or"):
+        write(results, then=lambda: monkeypatch.setattr(Path, "rename", refuse))
+    assert contents(results.folder) == before
+    assert hidden(results.folder) == RECORD
+    with pytest.raises(RunError, match=r"table\.csv could not be written .*; close it"):
+        write(results, then=lambda: pytest.fail("all the work was done"))
+    assert contents(results.folder) == before
 
 
 def test_a_file_that_comes_meanwhile_stays(results):

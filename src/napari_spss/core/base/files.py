@@ -19,6 +19,8 @@ STALE_FILES = ".*." + "[0-9a-f]" * 32 + ".tmp"
 """Pattern of the names that half-written files have after a crash."""
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_OPEN_ELSEWHERE = {5, 32, 33, 1224}
+"""Codes of Windows: access denied, in use, locked, mapped."""
 
 
 @contextlib.contextmanager
@@ -38,7 +40,9 @@ def write_errors(path: Path) -> Iterator[None]:
         elif isinstance(error, FileNotFoundError):
             text = f"{path} could not be written: there is no such folder; choose one that exists."
         else:
-            text = f"{path} could not be written ({error}); choose a writable folder."
+            is_open = getattr(error, "winerror", None) in _OPEN_ELSEWHERE
+            closed = "close it in other programs, such as a spreadsheet, or " if is_open else ""
+            text = f"{path} could not be written ({error}); {closed}choose a writable folder."
         raise RunError(text) from error
 
 

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,11 +151,12 @@ class ResultFiles:
             If the folder cannot be written.
         """
         self.check()
-        key, is_done = uuid.uuid4().hex, False
+        self._check_free()
+        aside, is_done = self._new_place(), False
         if resumes is not None:
             made = repr(sorted((self.made_from or {}).items()))
             key = hashlib.sha256(f"{made} {resumes}".encode()).hexdigest()[:32]
-        aside = self.folder / f".{self.kind}.{key}.partial"
+            aside = self._new_place(key)
         with hold_folder(aside):
             self._clean_up(aside)
             try:
@@ -167,6 +168,17 @@ class ResultFiles:
             finally:
                 if is_done or resumes is None:
                     shutil.rmtree(aside, ignore_errors=True)
+
+    def _new_place(self, key: str | None = None) -> Path:
+        return self.folder / f".{self.kind}.{key or uuid.uuid4().hex}.partial"
+
+    def _check_free(self) -> None:
+        """Find out before all the work whether another program lets nobody replace a result."""
+        for name in (*self.names, *self._written().digests):
+            path = self.folder / name
+            if os.path.lexists(path):
+                with write_errors(path):
+                    path.rename(path)  # Windows refuses this, too; else it does nothing
 
     def _clean_up(self, aside: Path) -> None:
         """Remove what was being written when a process was killed, but not ``aside``, our own."""
@@ -182,7 +194,7 @@ class ResultFiles:
                 shutil.rmtree(path)
 
     def _take_in(self, aside: Path, *, adds: bool, done_as: str) -> None:
-        """Remove the old results, and move the new ones into place.
+        """Put the new results into the place of the old ones: all of them, or none.
 
         Whenever it is interrupted, the record holds for all of them that are there.
         """
@@ -205,10 +217,13 @@ class ResultFiles:
             done_as=done_as,
         )
         self._write_record(record, aside)
-        for name in dict.fromkeys((*new, *old)):
-            _remove(self.folder / name)
-        for name in new:
-            (aside / name).rename(self.folder / name)
+        replaced = self._new_place()
+        replaced.mkdir()
+        try:
+            away = [(self.folder / name, replaced / name) for name in dict.fromkeys((*new, *old))]
+            _move_all([*away, *((aside / name, self.folder / name) for name in new)])
+        finally:
+            shutil.rmtree(replaced, ignore_errors=True)
         left = {name: digests[name] for name in digests if adds or name in new}
         self._write_record(record.model_copy(update={"digests": left}), aside)
 
@@ -344,8 +359,15 @@ def _digest(path: Path, ends_bytes: int = _ENDS_BYTES) -> str:
     return found.hexdigest()
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _move_all(moves: Iterable[tuple[Path, Path]]) -> None:
+    """Move what is there; if one cannot be, as Windows refuses what a spreadsheet has open, none."""
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in moves:
+            if os.path.lexists(source):
+                source.rename(target)
+                done.append((source, target))
+    except OSError:
+        for source, target in reversed(done):
+            target.rename(source)
+        raise
