@@ -222,7 +222,7 @@ def predict_in_blocks(
             for left in folder.rglob("*.partial"):  # zarr was writing it when a worker was killed
                 left.unlink()
             shares = (place / _GREYS).glob(_PADDED.format("[0-9]*"))
-            told = padding_message(model, {int(p.stem): float(p.read_text("utf-8")) for p in shares})
+            told = padding_message(model, {int(p.stem): float(p.read_bytes()) for p in shares})
             if told is not None:
                 show(told)
             if threshold == "auto":
