@@ -360,7 +360,7 @@ def _digest(path: Path, ends_bytes: int = _ENDS_BYTES) -> str:
 
 
 def _move_all(moves: Iterable[tuple[Path, Path]]) -> None:
-    """Move what is there; if one cannot be, as Windows refuses what a spreadsheet has open, none."""
+    """Move what is there; if one cannot be, as where a spreadsheet has it open on Windows, none."""
     done: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
