@@ -14,7 +14,7 @@ from napari_spss.core.analysis import (
     measurement_results,
     write_measurement,
 )
-from napari_spss.core.annotations import parse_classes
+from napari_spss.core.annotations import parse_classes, wilson_interval
 from napari_spss.core.annotations.csv_cells import read_table
 from napari_spss.core.base import InputError
 from napari_spss.core.images import (
@@ -62,10 +62,11 @@ def test_stack_has_volume_fraction_interval_and_volume(stack: np.ndarray) -> Non
     assert mito["objects"] == 2
     assert math.isnan(mito["low"])
     assert math.isnan(mito["high"])
-    # Fractions .05, .25, .25: standard error of the mean .2/3, Student's t for 2 is 4.3027.
+    # Fractions .05, .25, .25: standard error of the mean .2/3, Student's t for 2 is 4.30265.
     images = _row(measure(stack, is_set=True).stack, **{"class": "class_1"})
-    assert images["high"] - images["fraction"] == pytest.approx(4.30265 * 0.2 / 3, rel=1e-4)
-    assert images["low"] == 0.0
+    n = 11 / 60 * 49 / 60 / (0.2 / 3) ** 2
+    interval = wilson_interval(11 / 60 * n, n, z=4.30265)
+    assert (images["low"], images["high"]) == pytest.approx(interval, rel=1e-4)
     assert table["objects"].tolist() == [pd.NA, 2, 1]
 
 
@@ -198,7 +199,17 @@ def test_ratio_estimator_weighs_slices_by_their_size() -> None:
     estimate = estimate_fraction([10, 0], [100, 300], is_sample=True)
     assert estimate.fraction == pytest.approx(10 / 400)
     # Residuals 7.5 and -7.5; variance 112.5 / 2 / 200²; Student's t for 1 is 12.7062.
-    assert estimate.high == pytest.approx(0.025 + 12.7062 * math.sqrt(56.25) / 200, rel=1e-4)
+    n = 0.025 * 0.975 / (56.25 / 200**2)
+    interval = wilson_interval(0.025 * n, n, z=12.7062)
+    assert (estimate.low, estimate.high) == pytest.approx(interval, rel=1e-4)
+
+
+def test_interval_of_a_density_is_that_of_a_rate() -> None:
+    found = estimate_fraction([1, 2, 6], [1, 1, 1], is_sample=True, is_density=True)
+    assert found.fraction == 3
+    # Residuals -2, -1 and 3: variance 14 / 6; Student's t for 2 is 4.30265.
+    for end in (found.low, found.high):
+        assert (end - 3) ** 2 == pytest.approx(4.30265**2 * 14 / 6 * end / 3, rel=1e-4)
 
 
 def test_intervals_of_nothing_and_of_one_slice() -> None:
@@ -229,13 +240,13 @@ def test_images_of_which_some_have_no_pixel_size_are_said_to_weigh_by_pixels() -
         assert any("not known of 1 of 2 images" in note for note in notes) == is_told
 
 
-def test_an_interval_that_reaches_down_to_nothing_is_said_to_hold_less_often() -> None:
+def test_a_wide_interval_is_said_to_hold_less_often() -> None:
     labels = np.zeros((5, 10, 10), int)
     labels[:, 0, :4] = 1
     labels[4, :6] = 2  # four images have none
     notes = measure(labels, is_set=True, classes=("background", "even", "uneven")).notes
     (note,) = [one for one in notes if "not 95" in one]
-    assert note.startswith("The interval of uneven reaches down to 0")
+    assert note.startswith("The interval of uneven is wide")
 
 
 def test_interval_of_a_set_covers_what_its_images_were_drawn_from() -> None:

@@ -70,6 +70,17 @@ def test_intervals_of_images_of_any_sizes_hold_the_fraction_of_all(spread):
     assert n_held > 910
 
 
+@pytest.mark.parametrize(("variation", "least"), [(0.4, 930), (0.8, 915), (1.5, 855)])
+def test_intervals_hold_nearly_as_often_where_few_images_have_much(variation, least):
+    rng = np.random.default_rng(0)
+    scale = 0.95 / 0.05 / variation**2 - 1  # standard deviation of fractions over their mean, .05
+    n_held = 0
+    for shares in rng.beta(0.05 * scale, 0.95 * scale, (1000, 5)):
+        found = estimate_fraction(shares, np.ones(5), is_sample=True)
+        n_held += found.low <= 0.05 <= found.high
+    assert n_held > least
+
+
 def test_nodes_of_small_areas_do_not_make_a_large_one_better_known():
     counts = Annotations(CLASSES, grids=(frame(0, 100, box=False), frame(1, 100, box=False)))
     both = counted_fractions(counts, pixel_areas=[1, 9])

@@ -115,7 +115,7 @@ def surface_density(
         per_length = np.asarray(changes)[of_size] / n_pairs[of_size]
         found[of_size] = per_length @ (2 * share / np.linalg.norm(vectors, axis=1))
     return estimate_fraction(
-        (found * weights)[is_usable], weights[is_usable], is_sample=is_sample, most=math.inf
+        (found * weights)[is_usable], weights[is_usable], is_sample=is_sample, is_density=True
     )
 
 
@@ -157,7 +157,7 @@ def numerical_density(
     counts = np.bincount(begins, minlength=len(sizes)).astype(float)
     if is_volume:
         sizes = np.where(np.append(0.0, sizes[:-1]) > 0, sizes, 0.0)
-    return estimate_fraction(counts, sizes, is_sample=is_sample, most=math.inf)
+    return estimate_fraction(counts, sizes, is_sample=is_sample, is_density=True)
 
 
 def direction_weights(vectors: Floats, *, is_vertical: bool = False) -> Floats:

@@ -425,8 +425,8 @@ def _uncorrected(task: _Task) -> _Found:
             one = estimate_fraction(areas[:, index], totals, is_sample=task.is_set)
             values[:, index] = one.fraction, one.low, one.high
     assumes = (
-        "images with a normal spread, and labels without an error: the interval leaves out what "
-        "they miss or make up"
+        "images sampled at random, and labels without an error: the interval leaves out what they "
+        "miss or make up"
         if task.is_set
         else "no interval, since all of the stack is measured: what the labels miss or make up is "
         "left, and not known"

@@ -19,6 +19,7 @@ from .densities import LineIntercepts, density_columns, numerical_density, surfa
 from .measured_labels import MeasuredLabels
 from .ratio import NOTHING, estimate_fraction, weight_notes
 
+_WIDE = 0.4  # of the fraction: where as much as the standard error times Student's t is all of it
 _TIME_SERIES = (
     "The slices are time points: objects are those of each, and have areas. If they are slices of "
     "a volume, state their distance: --voxel-size Z,Y,X (voxel_size_um in Python; in napari name "
@@ -240,11 +241,11 @@ class Counts:
                 f"All images have the same fraction of {', '.join(equal)}, by chance or not: no "
                 "interval."
             )
-        if len(uneven := stack.loc[(stack["fraction"] > 0) & (stack["low"] == 0), "class"]):
+        if len(uneven := stack.loc[stack["low"] < _WIDE * stack["fraction"], "class"]):
             notes.append(
-                f"The interval of {', '.join(uneven)} reaches down to 0: images are few, or "
-                "differ much. Where some have none and others much, about 80 of 100 such intervals "
-                "hold the truth, not 95; measure more images."
+                f"The interval of {', '.join(uneven)} is wide: images are few, or differ much. "
+                "Where some have none and others much, about 90 of 100 such intervals hold the "
+                "truth, not 95; measure more images."
             )
         if stack["surface_um2_per_um3"].notna().any():
             sections = stack["sections"].iloc[0]

@@ -31,16 +31,17 @@ NOTHING = FractionEstimate(math.nan, math.nan, math.nan)
 
 
 def estimate_fraction(
-    areas: npt.ArrayLike, totals: npt.ArrayLike, *, is_sample: bool, most: float = 1.0
+    areas: npt.ArrayLike, totals: npt.ArrayLike, *, is_sample: bool, is_density: bool = False
 ) -> FractionEstimate:
     """Give the fraction of all slices or images together, as stereology does.
 
     The ratio estimator ``R = sum(areas) / sum(totals)`` (Delesse, Cavalieri). Images that were
-    sampled have the variance ``sum((areas - R totals)^2) / (n (n - 1)) / mean(totals)^2`` and
-    Student's t with ``n - 1`` degrees of freedom, where images of strongly differing areas count as
-    fewer of one area, see `effective_number`: the interval speaks about the tissue of which they
-    are a sample. Of a stack every slice is measured and nothing is sampled, so it has none.
-    The errors of the labels are in no interval, nor what differs between animals.
+    sampled have the variance ``sum((areas - R totals)^2) / (n (n - 1)) / mean(totals)^2``. The
+    interval is Wilson's for as many independent nodes as would have it, as in `counted_fractions`,
+    with Student's t for ``n - 1`` degrees of freedom, where images of strongly differing areas
+    count as fewer of one area, see `effective_number`: it speaks about the tissue of which they are
+    a sample. Of a stack every slice is measured and nothing is sampled, so it has none. The errors
+    of the labels are in no interval, nor what differs between animals.
 
     Parameters
     ----------
@@ -48,8 +49,9 @@ def estimate_fraction(
         Area of the class, and of everything labelled, per slice; any one unit.
     is_sample : bool
         Whether these are images of an image set, independent of each other; False for a stack.
-    most : float
-        The largest value that there can be; infinity for numbers or surfaces per volume.
+    is_density : bool
+        Whether they are numbers or surfaces, with no largest value: then the interval is that of a
+        rate, to which Wilson's comes where fractions are small.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def estimate_fraction(
     --------
     >>> found = estimate_fraction([10, 12, 14], [100, 100, 100], is_sample=True)
     >>> print(f"{found.fraction:.2f}, {found.low:.2f} to {found.high:.2f}")
-    0.12, 0.07 to 0.17
+    0.12, 0.08 to 0.18
     """
     hits, sizes = np.asarray(areas, dtype=float), np.asarray(totals, dtype=float)
     hits, sizes = hits[sizes > 0], sizes[sizes > 0]
@@ -77,10 +79,17 @@ def estimate_fraction(
         return FractionEstimate(fraction, math.nan, math.nan)
     residuals = (hits - fraction * sizes) / sizes.mean()
     variance = float((residuals**2).sum()) / (n * (n - 1))
-    half = float(stdtrit(max(1.0, effective_number(sizes) - 1), 0.975)) * math.sqrt(variance)
-    if half <= _ROUNDING * fraction:
+    if math.sqrt(variance) <= _ROUNDING * fraction:
         return FractionEstimate(fraction, math.nan, math.nan)
-    return FractionEstimate(fraction, max(0.0, fraction - half), min(most, fraction + half))
+    n_images = effective_number(sizes)
+    if not is_density:
+        return FractionEstimate(
+            fraction, *effective_interval(fraction, variance, math.inf, n_images)
+        )
+    squared = _student_t(n_images) ** 2 * variance
+    centre = fraction + squared / fraction / 2
+    high = centre + math.sqrt(centre**2 - fraction**2)
+    return FractionEstimate(fraction, fraction**2 / high, high)
 
 
 @dataclass(frozen=True)
@@ -251,5 +260,8 @@ def effective_interval(
     """Wilson's interval for the number of nodes that would have this variance if independent."""
     spread = fraction * (1 - fraction)
     n = min(n_nodes, spread / variance) if variance > 0 else n_nodes
-    t = float(stdtrit(max(1.0, n_clusters - 1), 0.975))
-    return wilson_interval(fraction * n, n, z=t)
+    return wilson_interval(fraction * n, n, z=_student_t(n_clusters))
+
+
+def _student_t(n_clusters: float) -> float:
+    return float(stdtrit(max(1.0, n_clusters - 1), 0.975))
