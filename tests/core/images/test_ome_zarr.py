@@ -240,6 +240,8 @@ def test_a_level_has_the_axes_and_its_own_voxel_size(
         assert (stack.n_slices, stack.n_channels) == (3, 2)
         assert stack.voxel_size_um == pytest.approx((0.05, 0.004 * (k + 1), 0.004 * (k + 1)))
         np.testing.assert_array_equal(stack.read(1), data[:, 1, :: k + 1, :: k + 1])
+        is_told = any("is a smaller copy of labels" in note for note in stack.notes)
+        assert is_told == (k == 1)
 
 
 @pytest.mark.parametrize(("version", "options"), [(2, {}), (3, {}), (3, {"shards": (1, 20, 24)})])

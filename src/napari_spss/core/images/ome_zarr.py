@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -207,7 +208,15 @@ def _level_of_image(array: Any, path: Path) -> ImageData:
                     if folder / level.path == place:
                         axes, size = _axes_of(multiscale, level, len(array.shape))
                         is_labels = _are_labels(metadata, folder)
-                        return _image(array, path, axes, size, is_labels=is_labels)
+                        image = _image(array, path, axes, size, is_labels=is_labels)
+                        finest = min(multiscale.datasets, key=_step)
+                        if is_labels and _step(level) > _step(finest):
+                            note = (
+                                f"{path} is a smaller copy of labels, in which what is small is "
+                                f"lost; {folder / finest.path} has all of them."
+                            )
+                            image = replace(image, notes=(note,))
+                        return image
     return _plain(array, path)
 
 
