@@ -151,7 +151,7 @@ class ResultFiles:
             If the folder cannot be written.
         """
         self.check()
-        self._check_free()
+        self._check_free(self.names if adds else (*self.names, *self._written().digests))
         aside, is_done = self._new_place(), False
         if resumes is not None:
             made = repr(sorted((self.made_from or {}).items()))
@@ -172,9 +172,9 @@ class ResultFiles:
     def _new_place(self, key: str | None = None) -> Path:
         return self.folder / f".{self.kind}.{key or uuid.uuid4().hex}.partial"
 
-    def _check_free(self) -> None:
+    def _check_free(self, names: Iterable[str]) -> None:
         """Find out before all the work whether another program lets nobody replace a result."""
-        for name in (*self.names, *self._written().digests):
+        for name in names:
             path = self.folder / name
             if os.path.lexists(path):
                 with write_errors(path):
