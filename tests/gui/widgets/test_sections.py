@@ -111,8 +111,8 @@ def test_values_that_are_no_numbers_are_told_beside_the_image(viewer, image, val
 
 
 def test_the_type_of_values_is_named_whatever_the_order_of_their_bytes(viewer, image):
-    viewer.add_image(np.zeros((3, 8, 9), ">f4"))
-    assert "3 slices, 9 x 8 px, float32" in said(image)
+    viewer.add_image(np.zeros((3, 8, 9), ">u2"))
+    assert "3 slices, 9 x 8 px, uint16" in said(image)
 
 
 def test_facts_and_the_working_scale_are_told(viewer, image):
