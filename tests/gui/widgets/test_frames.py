@@ -575,16 +575,20 @@ def test_frames_are_seen_with_every_channel(qtbot):
         assert n_seen(outlines(viewer)) == 4 * n_here
 
 
-def test_painting_is_quick_among_many_frames(qtbot):
-    _, _, tool = make_tool(qtbot, shape=(5, 512, 512))
-    fill(tool, FrameLayout(200, 32, 8))
-    tool.lay_grid()
-    times = []
+def test_painting_takes_hardly_longer_among_many_frames(qtbot):
+    tools, times = [], {5: [], 200: []}
+    for n_frames in times:
+        _, _, tool = make_tool(qtbot, shape=(5, 512, 512))
+        fill(tool, FrameLayout(n_frames, 32, 8))
+        tool.lay_grid()
+        tools.append(tool)
     for node in range(40):
-        began = thread_time()
-        paint(tool, node)
-        times.append(thread_time() - began)
-    assert np.median(times) < 0.033
+        for tool, of_tool in zip(tools, times.values(), strict=True):
+            began = thread_time()
+            paint(tool, node)
+            of_tool.append(thread_time() - began)
+    few, many = map(np.median, times.values())
+    assert many < 3 * few  # it is half as long again
 
 
 def test_row_of_the_list_makes_the_keys_hold(qtbot):
