@@ -152,11 +152,11 @@ class ResultFiles:
         """
         self.check()
         self._check_free(self.names if adds else (*self.names, *self._written().digests))
-        aside, is_done = self._new_place(), False
+        key, is_done = uuid.uuid4().hex, False
         if resumes is not None:
             made = repr(sorted((self.made_from or {}).items()))
             key = hashlib.sha256(f"{made} {resumes}".encode()).hexdigest()[:32]
-            aside = self._new_place(key)
+        aside = self._hidden(key)
         with hold_folder(aside):
             self._clean_up(aside)
             try:
@@ -169,8 +169,9 @@ class ResultFiles:
                 if is_done or resumes is None:
                     shutil.rmtree(aside, ignore_errors=True)
 
-    def _new_place(self, key: str | None = None) -> Path:
-        return self.folder / f".{self.kind}.{key or uuid.uuid4().hex}.partial"
+    def _hidden(self, key: str) -> Path:
+        """A folder that `_clean_up` finds if a crash leaves it."""
+        return self.folder / f".{self.kind}.{key}.partial"
 
     def _check_free(self, names: Iterable[str]) -> None:
         """Find out before all the work whether another program lets nobody replace a result."""
@@ -217,7 +218,7 @@ class ResultFiles:
             done_as=done_as,
         )
         self._write_record(record, aside)
-        replaced = self._new_place()
+        replaced = self._hidden(uuid.uuid4().hex)
         replaced.mkdir()
         try:
             away = [(self.folder / name, replaced / name) for name in dict.fromkeys((*new, *old))]
